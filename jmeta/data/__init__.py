@@ -1,0 +1,1 @@
+"""Sources of tasks: readers of tables, and the built-in task prior."""

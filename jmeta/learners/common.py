@@ -1,0 +1,35 @@
+"""What several learners share: masked records, one-hot targets, absent classes."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jmeta.tasks import Examples
+from jmeta.types import Array
+
+__all__ = ["ABSENT", "clean", "one_hot", "present"]
+
+ABSENT = -40.0
+"""The logit of a class that the support does not hold, where others are near 0.
+
+Finite, so that gradients and products stay finite; softmax makes it 4e-18."""
+
+
+def clean(support: Examples) -> Examples:
+    """The same record with zeros in the rows that are padding."""
+    return Examples(
+        x=jnp.where(support.mask[:, None], support.x, 0.0),
+        y=jnp.where(support.mask, support.y, 0).astype(support.y.dtype),
+        mask=support.mask,
+    )
+
+
+def one_hot(support: Examples, num_classes: int) -> Float[Array, "n classes"]:
+    """One-hot classes of the rows in the mask, zeros elsewhere; in x's precision."""
+    hot = jax.nn.one_hot(support.y, num_classes, dtype=support.x.dtype)
+    return jnp.where(support.mask[:, None], hot, 0.0)
+
+
+def present(support: Examples, num_classes: int) -> Bool[Array, " classes"]:
+    """Which classes have at least one row in the support."""
+    return jnp.any(one_hot(support, num_classes) > 0, axis=0)

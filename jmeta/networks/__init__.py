@@ -1,0 +1,1 @@
+"""Flax modules; the only package that imports flax."""

@@ -1,0 +1,198 @@
+"""Hyperparameter spaces: named, typed settings <-> a vector in the unit cube."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jmeta.types import Array, Key, Settings
+
+__all__ = ["Hyper", "Space", "choice", "integer", "real"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hyper:
+    """One hyperparameter: a range or a list of options.
+
+    Attributes:
+      low, high: the range, both ends included; for a choice 0 and the number of
+        options minus one.
+      default: the value used where nothing else is said.
+      log: whether equal steps of the unit interval are equal ratios.
+      integer: whether the value is rounded; its gradient passes straight through.
+      options: what the values of a choice mean, else empty.
+      at_most_rows: whether the value may not exceed the number of support rows.
+    """
+
+    low: float
+    high: float
+    default: float
+    log: bool = False
+    integer: bool = False
+    options: tuple[str, ...] = ()
+    at_most_rows: bool = False
+
+    def decode(self, unit: Array) -> Array:
+        """Turn positions in [0, 1] into values; positions outside are clipped."""
+        unit = jnp.clip(unit, 0.0, 1.0)
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            value = jnp.exp(low + unit * (high - low))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        if self.integer:
+            value = value + jax.lax.stop_gradient(jnp.round(value) - value)
+        return jnp.clip(value, self.low, self.high)
+
+    def encode(self, value: Array) -> Array:
+        """Turn values into positions in [0, 1]; values outside are clipped."""
+        value = jnp.clip(jnp.asarray(value, float), self.low, self.high)
+        if self.high == self.low:
+            return jnp.zeros_like(value)
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return (jnp.log(value) - low) / (high - low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def real(low: float, high: float, *, default: float, log: bool = False) -> Hyper:
+    """A real number in [low, high]; `log=True` needs `low > 0`."""
+    _check("real", low, high, default, log)
+    return Hyper(low=low, high=high, default=default, log=log)
+
+
+def integer(
+    low: int, high: int, *, default: int, log: bool = False, at_most_rows: bool = False
+) -> Hyper:
+    """A whole number in [low, high], rounded; its gradient passes straight through."""
+    _check("integer", low, high, default, log)
+    return Hyper(
+        low=low,
+        high=high,
+        default=default,
+        log=log,
+        integer=True,
+        at_most_rows=at_most_rows,
+    )
+
+
+def choice(*options: str, default: str) -> Hyper:
+    """One of a few named options; inside the program, the option's number."""
+    if len(set(options)) != len(options) or default not in options:
+        raise ValueError(
+            f"choice: options must differ and hold the default, got {options} "
+            f"and default={default!r}."
+        )
+    return Hyper(
+        low=0,
+        high=len(options) - 1,
+        default=options.index(default),
+        integer=True,
+        options=options,
+    )
+
+
+def _check(who: str, low: float, high: float, default: float, log: bool) -> None:
+    if not (low <= default <= high and (low > 0 or not log)):
+        raise ValueError(
+            f"{who}: needs low <= default <= high, and low > 0 if log, got "
+            f"low={low}, default={default}, high={high}, log={log}."
+        )
+
+
+class Space:
+    """A learner's hyperparameters: `Space(penalty=real(1e-3, 1e3, default=1.0))`.
+
+    `decode` and `encode` are differentiable where the setting is, and act on the
+    last axis, so they need no `vmap`. Equal spaces compare and hash equal.
+    """
+
+    def __init__(self, **hypers: Hyper) -> None:
+        self.hypers = dict(hypers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order of the unit vector."""
+        return tuple(self.hypers)
+
+    def __len__(self) -> int:
+        return len(self.hypers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.hypers == other.hypers
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.hypers.items()))
+
+    def __repr__(self) -> str:
+        return f"Space({', '.join(self.names)})"
+
+    def decode(self, unit: Float[Array, "*batch size"]) -> Settings:
+        """Turn unit vectors into settings, one array `(*batch,)` a name."""
+        return {
+            name: hyper.decode(unit[..., i])
+            for i, (name, hyper) in enumerate(self.hypers.items())
+        }
+
+    def encode(
+        self, settings: Mapping[str, Any]
+    ) -> Float[Array, "*batch size"]:
+        """Turn settings into unit vectors; a name left out takes its default.
+
+        Raises:
+          ValueError: if a name is not in the space, or an option is unknown.
+        """
+        unknown = sorted(set(settings) - set(self.hypers))
+        if unknown:
+            raise ValueError(
+                f"Space.encode: no hyperparameter {unknown}; known are "
+                f"{list(self.names)}."
+            )
+        columns = []
+        for name, hyper in self.hypers.items():
+            value = settings.get(name, hyper.default)
+            if isinstance(value, str):
+                if value not in hyper.options:
+                    raise ValueError(
+                        f"Space.encode: {name} must be one of {hyper.options}, "
+                        f"got {value!r}."
+                    )
+                value = hyper.options.index(value)
+            columns.append(hyper.encode(jnp.asarray(value, float)))
+        if not columns:
+            return jnp.zeros((0,))
+        return jnp.stack(jnp.broadcast_arrays(*columns), axis=-1)
+
+    def default(self) -> Float[Array, " size"]:
+        """The unit vector of the defaults."""
+        return self.encode({})
+
+    def sample(self, key: Key, num: int) -> Float[Array, "num size"]:
+        """Draw unit vectors uniformly."""
+        return jax.random.uniform(key, (num, len(self)))
+
+    def readable(
+        self, unit: Float[Array, " size"] | Sequence[float], num_rows: int | None = None
+    ) -> dict[str, float | int | str]:
+        """One unit vector as plain Python values, as people read and JSON holds them.
+
+        With `num_rows`, limits that depend on the task are applied.
+        """
+        settings = self.decode(jnp.asarray(np.asarray(unit, np.float32)))
+        out: dict[str, float | int | str] = {}
+        for name, hyper in self.hypers.items():
+            value = float(settings[name])
+            if hyper.at_most_rows and num_rows is not None:
+                value = min(value, num_rows)
+            if hyper.options:
+                out[name] = hyper.options[round(value)]
+            elif hyper.integer:
+                out[name] = round(value)
+            else:
+                out[name] = float(f"{value:.6g}")
+        return out
