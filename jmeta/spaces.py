@@ -139,9 +139,7 @@ class Space:
             for i, (name, hyper) in enumerate(self.hypers.items())
         }
 
-    def encode(
-        self, settings: Mapping[str, Any]
-    ) -> Float[Array, "*batch size"]:
+    def encode(self, settings: Mapping[str, Any]) -> Float[Array, "*batch size"]:
         """Turn settings into unit vectors; a name left out takes its default.
 
         Raises:

@@ -22,9 +22,12 @@ __all__ = [
     "PADDING",
     "Examples",
     "Folds",
+    "Scaling",
     "Table",
     "Task",
+    "apply_scaling",
     "bucket",
+    "fit_scaling",
     "kfold",
     "pad_examples",
     "pad_table",
@@ -205,52 +208,84 @@ def kfold(
     return Folds(support=mask & ~query, query=query)
 
 
+class Scaling(NamedTuple):
+    """What `prepare` learns from the support rows, one value a column.
+
+    Attributes:
+      centre, scale: what is subtracted and divided by.
+      keep: whether the column varies on the support; the others become zeros.
+      number: whether the column is squashed.
+    """
+
+    centre: Float[Array, "*tasks features"]
+    scale: Float[Array, "*tasks features"]
+    keep: Bool[Array, "*tasks features"]
+    number: Bool[Array, "*tasks features"]
+
+
+def fit_scaling(
+    x: Float[Array, "n features"],
+    columns: Int[Array, " features"],
+    support: Bool[Array, " n"],
+) -> Scaling:
+    """Statistics of the support rows that centre and scale each column.
+
+    Numbers are centred by the median and scaled by the interquartile range (by the
+    mean absolute deviation where that is zero) to about unit deviation. One-hot and
+    indicator columns are centred by their mean.
+    """
+    seen = jnp.isfinite(x) & (columns != PADDING) & support[:, None]
+    count = jnp.sum(seen, axis=0)
+    some = jnp.maximum(count, 1)
+    values = jnp.sort(jnp.where(seen, x, jnp.inf), axis=0)
+
+    def quantile(q: float) -> Array:
+        place = q * (some - 1).astype(x.dtype)
+        low = jnp.floor(place)
+        indices = jnp.stack([low, jnp.ceil(place)]).astype(int)
+        below, above = jnp.take_along_axis(values, indices, axis=0)
+        value = below + (place - low) * (above - below)
+        return jnp.where(count > 0, value, 0.0)
+
+    median = quantile(0.5)
+    spread = (quantile(0.75) - quantile(0.25)) / 1.349
+    away = jnp.sum(jnp.where(seen, jnp.abs(x - median), 0.0), axis=0) / some
+    scale = jnp.where(spread > 1e-6 * away, spread, 1.2533 * away)
+    mean = jnp.sum(jnp.where(seen, x, 0.0), axis=0) / some
+    number = columns == NUMBER
+    return Scaling(
+        centre=jnp.where(number, median, mean),
+        scale=jnp.where(number & (scale > 0), scale, 1.0),
+        keep=quantile(1.0) > quantile(0.0),
+        number=number,
+    )
+
+
+def apply_scaling(
+    scaling: Scaling, x: Float[Array, "n features"]
+) -> Float[Array, "n features"]:
+    """Impute, centre and scale rows with a support's statistics.
+
+    Numbers are squashed smoothly towards +-4, which keeps their order. Columns that
+    are padding, or constant or missing on the whole support, become exact zeros; so
+    do missing values, which for a number is its median.
+
+    Source: smooth clipping as in Holzmueller et al., 2024,
+    https://arxiv.org/abs/2407.04491, section 3.
+    """
+    away = jnp.where(jnp.isfinite(x) & scaling.keep, x - scaling.centre, 0.0)
+    z = away / scaling.scale
+    squashed = z / jnp.sqrt(1.0 + jnp.square(jnp.clip(z, -1e15, 1e15) / 4.0))
+    return jnp.where(scaling.number, squashed, z)
+
+
 def prepare(
     x: Float[Array, "n features"],
     columns: Int[Array, " features"],
     support: Bool[Array, " n"],
 ) -> Float[Array, "n features"]:
-    """Impute and scale features with statistics of the support rows alone.
-
-    Numbers are centred by the median, scaled by the interquartile range (by the mean
-    absolute deviation where that is zero) to about unit deviation, and squashed
-    smoothly towards +-4, which keeps their order; missing numbers become the median.
-    One-hot and indicator columns are centred by their mean. Columns that are padding,
-    or constant or missing on the whole support, become exact zeros; so do missing
-    values. Rows outside the support are transformed alike.
-
-    Source: smooth clipping as in Holzmueller et al., 2024,
-    https://arxiv.org/abs/2407.04491, section 3.
-    """
-    real = columns != PADDING
-    known = jnp.isfinite(x) & real
-    seen = known & support[:, None]
-    count = jnp.sum(seen, axis=0)
-    values = jnp.sort(jnp.where(seen, x, jnp.inf), axis=0)
-
-    def quantile(q: float) -> Array:
-        place = q * (jnp.maximum(count, 1) - 1).astype(x.dtype)
-        low = jnp.floor(place).astype(int)
-        high = jnp.ceil(place).astype(int)
-        below, above = (
-            jnp.take_along_axis(values, index[None], axis=0)[0] for index in (low, high)
-        )
-        return below + (place - low) * jnp.where(count > 0, above - below, 0.0)
-
-    lowest, highest = quantile(0.0), quantile(1.0)
-    varies = (count > 0) & (highest > lowest)
-    median = jnp.where(count > 0, quantile(0.5), 0.0)
-    spread = jnp.where(count > 0, quantile(0.75) - quantile(0.25), 0.0) / 1.349
-    total = jnp.maximum(count, 1)
-    away = jnp.sum(jnp.where(seen, jnp.abs(x - median), 0.0), axis=0) / total
-    scale = jnp.where(spread > 1e-6 * away, spread, 1.2533 * away)
-    mean = jnp.sum(jnp.where(seen, x, 0.0), axis=0) / total
-    is_number = columns == NUMBER
-    centre = jnp.where(is_number, median, mean)
-    scale = jnp.where(is_number & varies & (scale > 0), scale, 1.0)
-    z = jnp.where(known & varies, x - centre, 0.0) / scale
-    squashed = z / jnp.sqrt(1.0 + jnp.square(jnp.clip(z, -1e15, 1e15) / 4.0))
-    return jnp.where(is_number, squashed, z)
+    """Impute and scale all rows with statistics of the support rows alone."""
+    return apply_scaling(fit_scaling(x, columns, support), x)
 
 
 def task_of(

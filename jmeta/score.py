@@ -1,0 +1,189 @@
+"""Scoring: fit and judge many settings on many folds of many tables at once.
+
+`cross_predict` is the engine's inner loop: one learner, all settings, all folds of one
+table. `score` adds the task axis, and runs one compiled program per learner and bucket.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jmeta import learners, metrics
+from jmeta.base import Learner
+from jmeta.tasks import Examples, Folds, Scaling, Table, apply_scaling, fit_scaling
+from jmeta.types import Array, Key, Settings, Weights
+
+__all__ = ["Candidate", "Fitted", "fit", "group", "predict", "predict_folds", "score"]
+
+
+class Candidate(NamedTuple):
+    """A model that can be recommended: a learner with its settings.
+
+    Attributes:
+      learner: the name it is registered under.
+      unit: its settings as a vector in the unit cube; None where the meta-optimizer
+        proposes them for each task.
+    """
+
+    learner: str
+    unit: tuple[float, ...] | None
+
+
+class Fitted(NamedTuple):
+    """A learner fitted to a support, with what turns raw rows into its inputs.
+
+    Attributes:
+      weights: the learner's own.
+      scaling: of the features.
+      centre, scale: of the target; 0 and 1 for classes.
+    """
+
+    weights: Weights
+    scaling: Scaling
+    centre: Array
+    scale: Array
+
+
+def fit(
+    learner: Learner,
+    key: Key,
+    settings: Settings,
+    table: Table,
+    support: Bool[Array, " n"],
+) -> Fitted:
+    """Fit one learner with one setting to the support rows of one table.
+
+    Features are imputed and scaled, and a numeric target is standardised, with
+    statistics of the support rows alone.
+    """
+    support = support & table.mask
+    scaling = fit_scaling(table.x, table.columns, support)
+    x = apply_scaling(scaling, table.x)
+    centre, scale = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
+    y = table.y
+    if learner.kind == learners.NUMBER:
+        count = jnp.maximum(jnp.sum(support), 1)
+        centre = jnp.sum(jnp.where(support, y, 0.0)) / count
+        away = jnp.where(support, y - centre, 0.0)
+        largest = jnp.max(jnp.abs(away))
+        unit = jnp.where(largest > 0, largest, 1.0)
+        scale = unit * jnp.sqrt(jnp.sum(jnp.square(away / unit)) / count)
+        scale = jnp.where(scale > 0, scale, 1.0)
+        y = (y - centre) / scale
+    weights = learner.fit(key, settings, Examples(x=x, y=y, mask=support))
+    return Fitted(weights=weights, scaling=scaling, centre=centre, scale=scale)
+
+
+def predict(
+    learner: Learner, fitted: Fitted, x: Float[Array, "m features"]
+) -> Float[Array, "m *classes"]:
+    """Predict rows as a `Table` holds them: logits, or numbers in the target's unit."""
+    out = learner.predict(fitted.weights, apply_scaling(fitted.scaling, x))
+    if learner.kind == learners.NUMBER:
+        return out * fitted.scale + fitted.centre
+    return out
+
+
+def predict_folds(
+    learner: Learner,
+    key: Key,
+    units: Float[Array, "settings size"],
+    table: Table,
+    supports: Bool[Array, "folds n"],
+) -> Float[Array, "folds settings n *classes"]:
+    """Fit every setting on every support, and predict all rows of the table.
+
+    What does not depend on the settings (preparing, binning, distances) is computed
+    once a fold.
+    """
+    settings = learner.space.decode(units)
+
+    def one(support: Array, setting: Settings) -> Array:
+        fitted = fit(learner, key, setting, table, support)
+        return predict(learner, fitted, table.x)
+
+    over_settings = jax.vmap(one, in_axes=(None, 0))
+    return jax.vmap(over_settings, in_axes=(0, None))(supports, settings)
+
+
+@functools.partial(jax.jit, static_argnames=("learner", "chunk"))
+def _score_learner(
+    learner: Learner, key: Key, units: Array, tables: Table, folds: Folds, chunk: int
+) -> Array:
+    def one(each: tuple[Array, Table, Folds]) -> Array:
+        number, table, split = each
+        out = predict_folds(
+            learner,
+            jax.random.fold_in(key, number),
+            units if units.ndim == 2 else units[number],
+            table,
+            split.support,
+        )
+        if learner.kind == learners.CLASSES:
+            out = jax.nn.softmax(out)
+        over_settings = jax.vmap(metrics.score_all, in_axes=(0, None, None))
+        scores = jax.vmap(over_settings, in_axes=(0, None, 0))
+        return jnp.moveaxis(scores(out, table.y, split.query), 0, 1)
+
+    number = jnp.arange(tables.mask.shape[0])
+    return jax.lax.map(one, (number, tables, folds), batch_size=chunk)
+
+
+def group(candidates: Sequence[Candidate]) -> dict[str, list[int]]:
+    """The places of each learner's candidates, learners in order of appearance."""
+    places: dict[str, list[int]] = {}
+    for place, candidate in enumerate(candidates):
+        places.setdefault(candidate.learner, []).append(place)
+    return places
+
+
+def score(
+    candidates: Sequence[Candidate],
+    key: Key,
+    tables: Table,
+    folds: Folds,
+    *,
+    num_classes: int | None = None,
+    proposals: dict[str, Float[Array, "tasks size"]] | None = None,
+    chunk: int | None = None,
+) -> Float[Array, "tasks candidates folds scores"]:
+    """Cross-validate every candidate on every table, folds as masks.
+
+    Args:
+      candidates: what to score; those of one learner share one compiled program.
+      key: for the learners that draw; a candidate's draws do not depend on the others.
+      tables: a batch with a leading task axis.
+      folds: a batch of splits, `(tasks, folds, n)`.
+      num_classes: the padded number of classes; None for numbers.
+      proposals: by learner, the meta-optimizer's unit vectors, for the candidates
+        whose `unit` is None.
+      chunk: tables fitted at a time, which bounds memory; None chooses by size.
+
+    Returns:
+      The scores in the order of `jmeta.metrics.SCORES`.
+    """
+    if chunk is None:
+        chunk = max(1, min(64, 8192 // tables.mask.shape[1]))
+    columns: dict[int, Array] = {}
+    for name, places in group(candidates).items():
+        learner = learners.get(name, num_classes)
+        fixed = [p for p in places if candidates[p].unit is not None]
+        free = [p for p in places if candidates[p].unit is None]
+        if fixed:
+            units = jnp.asarray([candidates[p].unit for p in fixed], tables.x.dtype)
+            scores = _score_learner(learner, key, units, tables, folds, chunk)
+            columns |= {p: scores[:, i] for i, p in enumerate(fixed)}
+        if free:
+            if proposals is None or name not in proposals:
+                raise ValueError(
+                    f"score: candidate {name!r} has no settings of its own; pass the "
+                    "meta-optimizer's proposals for it."
+                )
+            units = proposals[name][:, None]
+            scores = _score_learner(learner, key, units, tables, folds, chunk)
+            columns |= dict.fromkeys(free, scores[:, 0])
+    return jnp.stack([columns[p] for p in range(len(candidates))], axis=1)
