@@ -10,14 +10,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jmeta import learners, metrics
 from jmeta.base import Learner
 from jmeta.tasks import Examples, Folds, Scaling, Table, apply_scaling, fit_scaling
 from jmeta.types import Array, Key, Settings, Weights
 
-__all__ = ["Candidate", "Fitted", "fit", "group", "predict", "predict_folds", "score"]
+__all__ = [
+    "Candidate",
+    "Fitted",
+    "cross_predict",
+    "fit",
+    "group",
+    "predict",
+    "predict_folds",
+    "score",
+]
 
 
 class Candidate(NamedTuple):
@@ -108,6 +117,55 @@ def predict_folds(
 
     over_settings = jax.vmap(one, in_axes=(None, 0))
     return jax.vmap(over_settings, in_axes=(0, None))(supports, settings)
+
+
+@functools.partial(jax.jit, static_argnames=("learner", "chunk"))
+def cross_predict(
+    learner: Learner,
+    key: Key,
+    units: Float[Array, "slots size"],
+    num_units: Int[Array, ""],
+    table: Table,
+    folds: Folds,
+    *,
+    chunk: int,
+) -> Float[Array, "slots n *classes"]:
+    """Out-of-fold predictions of the first `num_units` settings on one table.
+
+    Every row is predicted by the fold in whose query it is. One compiled program
+    serves any number of settings up to the slots, and computes only those.
+
+    Args:
+      learner: whose settings they are.
+      key: for the learners that draw.
+      units: settings in the unit cube; the slots beyond `num_units` are padding.
+      num_units: how many are real.
+      table: one table.
+      folds: its splits.
+      chunk: settings fitted at a time; divides the slots.
+
+    Returns:
+      Probabilities, or numbers; zeros in the slots that are padding and in rows that
+      no fold queries.
+    """
+
+    def body(index: Array, out: Array) -> Array:
+        first = index * chunk
+        some = jax.lax.dynamic_slice_in_dim(units, first, chunk)
+        predicted = predict_folds(learner, key, some, table, folds.support)
+        if learner.kind == learners.CLASSES:
+            predicted = jax.nn.softmax(predicted)
+        query = folds.query[:, None, :]
+        if predicted.ndim == 4:
+            query = query[..., None]
+        predicted = jnp.sum(jnp.where(query, predicted, 0.0), axis=0)
+        return jax.lax.dynamic_update_slice_in_dim(out, predicted, first, axis=0)
+
+    one = jax.eval_shape(
+        lambda: predict_folds(learner, key, units[:1], table, folds.support)
+    )
+    out = jnp.zeros((units.shape[0], *one.shape[2:]), one.dtype)
+    return jax.lax.fori_loop(0, (num_units + chunk - 1) // chunk, body, out)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "chunk"))

@@ -70,11 +70,11 @@ def integer(
     low: int, high: int, *, default: int, log: bool = False, at_most_rows: bool = False
 ) -> Hyper:
     """A whole number in [low, high], rounded; its gradient passes straight through."""
-    _check("integer", low, high, default, log)
+    _check("integer", float(low), float(high), float(default), log)
     return Hyper(
-        low=low,
-        high=high,
-        default=default,
+        low=float(low),
+        high=float(high),
+        default=float(default),
         log=log,
         integer=True,
         at_most_rows=at_most_rows,
@@ -89,9 +89,9 @@ def choice(*options: str, default: str) -> Hyper:
             f"and default={default!r}."
         )
     return Hyper(
-        low=0,
-        high=len(options) - 1,
-        default=options.index(default),
+        low=0.0,
+        high=float(len(options) - 1),
+        default=float(options.index(default)),
         integer=True,
         options=options,
     )

@@ -1,0 +1,44 @@
+"""Meta-learning algorithms: what is learnt across tasks, one file each."""
+
+from jmeta.algorithms.ensemble import EnsembleState, ensemble
+from jmeta.algorithms.losses import LOSSES, MIXTURE
+from jmeta.algorithms.meta_classification import (
+    MetaClassificationInfo,
+    MetaClassificationState,
+    MetaExamples,
+    meta_classification,
+)
+from jmeta.algorithms.meta_optimizer import (
+    MetaOptimizerInfo,
+    MetaOptimizerState,
+    meta_optimizer,
+    query_loss,
+)
+from jmeta.algorithms.meta_regression import (
+    MetaRegressionInfo,
+    MetaRegressionState,
+    MetaSettings,
+    meta_regression,
+)
+from jmeta.algorithms.scaler import fit_scaler, standardise
+
+__all__ = [
+    "LOSSES",
+    "MIXTURE",
+    "EnsembleState",
+    "MetaClassificationInfo",
+    "MetaClassificationState",
+    "MetaExamples",
+    "MetaOptimizerInfo",
+    "MetaOptimizerState",
+    "MetaRegressionInfo",
+    "MetaRegressionState",
+    "MetaSettings",
+    "ensemble",
+    "fit_scaler",
+    "meta_classification",
+    "meta_optimizer",
+    "meta_regression",
+    "query_loss",
+    "standardise",
+]

@@ -42,7 +42,7 @@ def names(kind: str) -> list[str]:
     return [name for name, (its_kind, _) in _factories.items() if its_kind == kind]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _made(name: str, num_classes: int | None) -> Learner:
     kind, factory = _factories[name]
     return factory(num_classes) if kind == CLASSES else factory()
@@ -68,3 +68,34 @@ def get(name: str, num_classes: int | None = None) -> Learner:
             f"get: {name} needs num_classes of at least 2, got {num_classes}."
         )
     return _made(name, num_classes if kind == CLASSES else None)
+
+
+from jmeta.learners import (  # noqa: E402
+    boosted_trees,
+    discriminant,
+    extra_trees,
+    gaussian_process,
+    logistic,
+    naive_bayes,
+    neighbors,
+    perceptron,
+    ridge,
+)
+
+register("logistic", CLASSES, logistic.logistic)
+register("lda", CLASSES, discriminant.lda)
+register("qda", CLASSES, discriminant.qda)
+register("naive_bayes", CLASSES, naive_bayes.naive_bayes)
+register("knn", CLASSES, neighbors.knn)
+register("gaussian_process", CLASSES, gaussian_process.gaussian_process)
+register("mlp", CLASSES, perceptron.mlp)
+register("ridge", NUMBER, ridge.ridge)
+register("knn_regressor", NUMBER, neighbors.knn_regressor)
+register(
+    "gaussian_process_regressor", NUMBER, gaussian_process.gaussian_process_regressor
+)
+register("mlp_regressor", NUMBER, perceptron.mlp_regressor)
+register("boosted_trees", CLASSES, boosted_trees.boosted_trees)
+register("extra_trees", CLASSES, extra_trees.extra_trees)
+register("boosted_trees_regressor", NUMBER, boosted_trees.boosted_trees_regressor)
+register("extra_trees_regressor", NUMBER, extra_trees.extra_trees_regressor)

@@ -1,0 +1,223 @@
+"""The meta-optimizer trained through training: phi <- phi - eta grad_phi L(theta_phi).
+
+A network turns each task's description into settings of every learner, the learner is
+fitted to the support with them, and the loss on the query is differentiated through
+the fit, back to the network.
+
+The chain is cut at the settings: each task yields its loss and the gradient with
+respect to its few settings, and one pull-back through the network sums them up. That
+is the same gradient, keeps no fit alive longer than its task, and shows which tasks
+diverged before they are mixed with the others.
+
+Source: hyperparameter networks, Lorraine and Duvenaud, 2018,
+https://arxiv.org/abs/1802.09419; bilevel view, Franceschi et al., 2018,
+https://arxiv.org/abs/1806.04910.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float, Int
+
+from jmeta.algorithms.scaler import fit_scaler, standardise
+from jmeta.base import Learner, MetaAlgorithm, Network
+from jmeta.tasks import Task
+from jmeta.types import Array, Key, Params, Weights
+
+__all__ = ["MetaOptimizerInfo", "MetaOptimizerState", "meta_optimizer", "query_loss"]
+
+
+class MetaOptimizerState(NamedTuple):
+    """What the next step needs; `params` holds `network` and `scaler`."""
+
+    params: Params
+    opt_state: optax.OptState
+
+
+class MetaOptimizerInfo(NamedTuple):
+    """Of one step. A pair is one learner on one task.
+
+    Attributes:
+      loss: mean query loss over the pairs that are finite.
+      grad_norm: of the network's gradient.
+      num_diverged: pairs left out because loss or gradient were not finite.
+      losses: the loss by the learner's name.
+    """
+
+    loss: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+    num_diverged: Int[Array, ""]
+    losses: dict[str, Float[Array, ""]]
+
+
+def query_loss(learner: Learner, weights: Weights, task: Task) -> Float[Array, ""]:
+    """Log loss on the query, or squared error over the variance of the support's y.
+
+    Dividing by the variance makes tasks in different units count alike.
+    """
+    support, query = task.support, task.query
+    prediction = learner.predict(weights, jnp.where(query.mask[:, None], query.x, 0.0))
+    count = jnp.maximum(jnp.sum(query.mask), 1)
+    if learner.kind == "classes":
+        labels = jnp.where(query.mask, query.y, 0)
+        losses = optax.softmax_cross_entropy_with_integer_labels(prediction, labels)
+        return jnp.sum(jnp.where(query.mask, losses, 0.0)) / count
+    total = jnp.maximum(jnp.sum(support.mask), 1)
+    y = jnp.where(support.mask, support.y, 0.0)
+    deviation = jnp.where(support.mask, y - jnp.sum(y) / total, 0.0)
+    variance = jnp.sum(jnp.square(deviation)) / total
+    error = jnp.where(query.mask, prediction - jnp.where(query.mask, query.y, 0.0), 0.0)
+    return jnp.sum(jnp.square(error)) / count / jnp.where(variance > 0, variance, 1.0)
+
+
+def _clipped(grads: Array, max_norm: float | Array) -> Array:
+    norm = jnp.sqrt(jnp.sum(jnp.square(grads)))
+    # A zero gradient stays zero, never 0 / 0.
+    return grads * jnp.minimum(1.0, max_norm / jnp.where(norm > 0, norm, 1.0))
+
+
+def _check(learners: Sequence[Learner], micro_batch: int | None) -> None:
+    kinds = {learner.kind for learner in learners}
+    names = [learner.name for learner in learners]
+    if len(kinds) != 1 or len(set(names)) != len(names):
+        raise ValueError(
+            "meta_optimizer: needs learners of one kind with different names, got "
+            f"{[(learner.name, learner.kind) for learner in learners]}."
+        )
+    if micro_batch is not None and micro_batch < 1:
+        raise ValueError(
+            f"meta_optimizer: micro_batch must be at least 1, got {micro_batch}."
+        )
+
+
+def meta_optimizer(
+    network: Network,
+    learners: Sequence[Learner],
+    optimizer: optax.GradientTransformation,
+    *,
+    micro_batch: int | None = None,
+    max_task_norm: float | Array = 1.0,
+    feature_dropout: float | Array = 0.0,
+    loss: Callable[[Learner, Weights, Task], Array] = query_loss,
+) -> MetaAlgorithm:
+    """Train a network to give settings by the gradient through the training itself.
+
+    The tasks are `jmeta.tasks.Task`. `init` fits the scaler on the tasks it is given.
+    `predict(params, description)` gives unit vectors `(size,)` by the learner's name.
+
+    Args:
+      network: `apply(params, description (meta,)) -> {name: (size,)}` in the unit
+        cube, such as `jmeta.networks.MetaOptimizer`.
+      learners: of one kind, differentiable in their settings.
+      optimizer: of the network's parameters.
+      micro_batch: how many tasks are fitted at once, for memory; must divide the
+        number of tasks. None for all.
+      max_task_norm: a task's gradient with respect to the settings of a learner is
+        scaled down to this norm, so that no task outweighs the rest; `inf` for never.
+      feature_dropout: the fraction of description features hidden in each step.
+      loss: `(learner, weights, task) -> ()`.
+
+    Raises:
+      ValueError: if the learners differ in kind or share a name, or `micro_batch`
+        is below 1.
+    """
+    _check(learners, micro_batch)
+
+    def fitted_loss(unit: Array, learner: Learner, key: Key, task: Task) -> Array:
+        weights = learner.fit(key, learner.space.decode(unit), task.support)
+        return loss(learner, weights, task)
+
+    def task_grads(key: Key, units: Params, task: Task) -> tuple[Any, Any, Any]:
+        """Of one task, by learner: loss, clipped gradient, and whether it counts."""
+        losses, grads, finite = {}, {}, {}
+        for place, learner in enumerate(learners):
+            name = learner.name
+            value, grad = jax.value_and_grad(fitted_loss)(
+                units[name], learner, jax.random.fold_in(key, place), task
+            )
+            good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+            losses[name] = jnp.where(good, value, 0.0)
+            grads[name] = _clipped(jnp.where(good, grad, 0.0), max_task_norm)
+            finite[name] = good
+        return losses, grads, finite
+
+    def batch_sums(trained: Params, batch: tuple[Array, Array, Task]) -> Any:
+        """Summed network gradient, losses and counts of some tasks."""
+        keys, inputs, tasks = batch
+        units, pull_back = jax.vjp(
+            lambda p: jax.vmap(lambda x: network.apply(p, x))(inputs), trained
+        )
+        chosen = {learner.name: units[learner.name] for learner in learners}
+        losses, grads, finite = jax.vmap(task_grads)(keys, chosen, tasks)
+        # A network may hold settings of learners that are not trained here.
+        (summed,) = pull_back({**jax.tree.map(jnp.zeros_like, units), **grads})
+        return summed, *jax.tree.map(lambda leaf: jnp.sum(leaf, 0), (losses, finite))
+
+    def total(trained: Params, batch: tuple[Array, Array, Task]) -> Any:
+        if micro_batch is None:
+            return batch_sums(trained, batch)
+        num_tasks = len(batch[0])
+        if num_tasks % micro_batch:
+            raise ValueError(
+                f"meta_optimizer: micro_batch={micro_batch} does not divide the "
+                f"{num_tasks} tasks of a step; choose one that does."
+            )
+        batches = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, micro_batch, *leaf.shape[1:]), batch
+        )
+        shapes = jax.eval_shape(
+            batch_sums, trained, jax.tree.map(lambda leaf: leaf[0], batches)
+        )
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def body(sums: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, batch_sums(trained, part)), None
+
+        return jax.lax.scan(body, start, batches)[0]
+
+    def init(key: Key, tasks: Task) -> MetaOptimizerState:
+        scaler = fit_scaler(tasks.description)
+        trained = network.init(key, standardise(scaler, tasks.description[0]))
+        return MetaOptimizerState(
+            params={"network": trained, "scaler": scaler},
+            opt_state=optimizer.init(trained),
+        )
+
+    def step(
+        key: Key, state: MetaOptimizerState, tasks: Task
+    ) -> tuple[MetaOptimizerState, MetaOptimizerInfo]:
+        params = state.params
+        fit_key, hide_key = jax.random.split(key)
+        inputs = standardise(params["scaler"], tasks.description)
+        hidden = jax.random.uniform(hide_key, inputs.shape) < feature_dropout
+        inputs = jnp.where(hidden, 0.0, inputs)
+        keys = jax.random.split(fit_key, len(inputs))
+        grads, losses, counts = total(params["network"], (keys, inputs, tasks))
+        count = jnp.sum(jnp.stack(list(counts.values())))
+        grads = jax.tree.map(lambda leaf: leaf / jnp.maximum(count, 1), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params["network"])
+        trained = optax.apply_updates(params["network"], updates)
+        info = MetaOptimizerInfo(
+            loss=jnp.sum(jnp.stack(list(losses.values()))) / jnp.maximum(count, 1),
+            grad_norm=optax.tree.norm(grads),
+            num_diverged=len(inputs) * len(learners) - count,
+            losses={
+                name: losses[name] / jnp.maximum(counts[name], 1) for name in losses
+            },
+        )
+        state = MetaOptimizerState(
+            params={**params, "network": trained}, opt_state=opt_state
+        )
+        return state, info
+
+    def predict(
+        params: Params, description: Float[Array, " meta"]
+    ) -> dict[str, Float[Array, " _"]]:
+        return network.apply(
+            params["network"], standardise(params["scaler"], description)
+        )
+
+    return MetaAlgorithm(init=init, step=step, predict=predict)

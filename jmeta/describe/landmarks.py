@@ -1,0 +1,113 @@
+"""Landmarks: how well quick learners do on the table, by cross-validation.
+
+Source of the idea: Pfahringer, Bensusan and Giraud-Carrier, 2000, "Meta-learning by
+landmarking various learning algorithms", ICML.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jmeta import learners, metrics
+from jmeta.base import Learner
+from jmeta.describe.view import View, ratio
+from jmeta.tasks import Examples, Folds, kfold
+from jmeta.types import Array, Key
+
+__all__ = ["CLASSES", "MOST_ROWS", "NUMBER", "NUM_FOLDS", "scores"]
+
+NUM_FOLDS = 3
+MOST_ROWS = 1024
+"""Larger tables are judged on that many of their rows, drawn at random."""
+
+_WORST = 2.0
+
+_TREES = {"rounds": 16, "rate": 0.3, "depth": 2, "rows": 1.0, "columns": 1.0}
+_LEARNERS: dict[str, dict[str, dict[str, float]]] = {
+    "classes": {
+        "logistic": {},
+        "qda": {"shrinkage": 0.2},
+        "naive_bayes": {},
+        "knn": {},
+        "gaussian_process": {},
+        "boosted_trees": _TREES,
+    },
+    "number": {
+        "ridge": {},
+        "knn_regressor": {},
+        "gaussian_process_regressor": {},
+        "boosted_trees_regressor": _TREES,
+    },
+}
+
+CLASSES = tuple(
+    f"{name}_{score}" for name in _LEARNERS["classes"] for score in ("log_loss", "auc")
+)
+NUMBER = tuple(f"{name}_error" for name in _LEARNERS["number"])
+
+
+def scores(key: Key, v: View, kind: str, num_classes: int) -> dict[str, Array]:
+    """Score each quick learner on predictions of rows that it was not fitted to.
+
+    The log loss is in units of the target's entropy and the error in units of the
+    target's deviation, each at most 2; 1 is what knowing only the target's
+    distribution achieves. The area under the curve is the mean over classes.
+    Features are scaled once, on all rows: that lets nothing through of the target.
+    """
+    row_key, fold_key, fit_key = jax.random.split(key, 3)
+    examples = _some_rows(row_key, _examples(v, kind))
+    folds = kfold(fold_key, examples.y, examples.mask, NUM_FOLDS)
+    values = {}
+    for name, settings in _LEARNERS[kind].items():
+        learner = learners.get(name, num_classes if kind == "classes" else None)
+        out = _predicted(learner, settings, fit_key, examples, folds)
+        if kind == "classes":
+            probs = jax.nn.softmax(out)
+            loss = metrics.log_loss(probs, examples.y, examples.mask)
+            prior = ratio(jnp.sum(v.target, axis=0), v.rows)
+            entropy = -jnp.sum(prior * jnp.log(jnp.where(prior > 0, prior, 1.0)))
+            values[f"{name}_log_loss"] = jnp.clip(ratio(loss, entropy), 0.0, _WORST)
+            values[f"{name}_auc"] = metrics.auc(probs, examples.y, examples.mask)
+        else:
+            error = metrics.rmse(out, examples.y, examples.mask)
+            values[f"{name}_error"] = jnp.clip(error, 0.0, _WORST)
+    return values
+
+
+def _examples(v: View, kind: str) -> Examples:
+    y = jnp.argmax(v.target, axis=1) if kind == "classes" else v.target[:, 0]
+    return Examples(x=v.z, y=y, mask=v.mask)
+
+
+def _some_rows(key: Key, examples: Examples) -> Examples:
+    """At most `MOST_ROWS` rows, in the order in which they stand."""
+    if len(examples.mask) <= MOST_ROWS:
+        return examples
+    draw = jax.random.uniform(key, examples.mask.shape)
+    drawn = jnp.argsort(jnp.where(examples.mask, draw, 2.0))[:MOST_ROWS]
+    return jax.tree.map(lambda leaf: leaf[jnp.sort(drawn)], examples)
+
+
+def _predicted(
+    learner: Learner,
+    settings: dict[str, float],
+    key: Key,
+    examples: Examples,
+    folds: Folds,
+) -> Float[Array, "n *classes"]:
+    """Each row's prediction by the fit that did not see it."""
+    unit = learner.space.encode(settings)
+    decoded = learner.space.decode(unit)
+
+    def of_fold(support: Bool[Array, " n"]) -> Array:
+        kept = jnp.where(support[:, None], examples.x, jnp.nan)
+        varies = jnp.nanmax(kept, axis=0) > jnp.nanmin(kept, axis=0)
+        x = jnp.where(varies, examples.x, 0.0)
+        weights = learner.fit(key, decoded, Examples(x=x, y=examples.y, mask=support))
+        return learner.predict(weights, x)
+
+    out = jax.vmap(of_fold)(folds.support)
+    fold = jnp.argmax(folds.query, axis=0)
+    return jnp.take_along_axis(
+        out, fold.reshape((1, -1) + (1,) * (out.ndim - 2)), axis=0
+    )[0]

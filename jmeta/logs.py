@@ -1,0 +1,91 @@
+"""Where the numbers of a run go: a file of lines, and a bar on the screen."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+__all__ = ["Metrics", "MetricsLog", "Progress"]
+
+Metrics: TypeAlias = dict[str, float]
+"""Numbers by name; `step` is how many steps are done."""
+
+
+class MetricsLog:
+    """Append one JSON object a line to a file, as `log=` of `train`.
+
+    Opening it touches nothing. A line that is not finished is no line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def read(self) -> list[Metrics]:
+        """The whole lines of the file; none where there is no file."""
+        lines = []
+        if self.path.exists():
+            for line in self.path.read_text(errors="replace").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and "step" in row:
+                    lines.append(row)
+        return lines
+
+    def truncate(self, step: int) -> None:
+        """Drop lines of steps beyond `step`, and a half-written last line."""
+        if not self.path.exists():
+            return
+        kept = [json.dumps(row) + "\n" for row in self.read() if row["step"] <= step]
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_text("".join(kept))
+        os.replace(temporary, self.path)
+
+    def __call__(self, metrics: Metrics) -> None:
+        """Append one line; numbers that are not finite become null."""
+        row = {
+            name: value if math.isfinite(value) else None
+            for name, value in metrics.items()
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Progress:
+    """A bar with steps/s, tasks/s and the loss, as `progress=` of `train`.
+
+    `with Progress(num_steps) as progress: train(..., progress=progress)`
+    """
+
+    def __init__(self, num_steps: int, *, console: Any = None) -> None:
+        from rich import progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn("meta-training"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[told]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("meta-training", total=num_steps, told="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, metrics: Metrics) -> None:
+        """Draw what `train` tells."""
+        told = "compiling"
+        if "loss" in metrics:
+            told = (
+                f"loss {metrics['loss']:.4g}  {metrics['steps_per_s']:,.1f} steps/s  "
+                f"{metrics['tasks_per_s']:,.0f} tasks/s"
+            )
+        self._bar.update(self._task, completed=metrics["step"], told=told)

@@ -1,0 +1,63 @@
+"""The meta-optimizer: from the description of a task to settings of each learner."""
+
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jmeta.base import Learner
+from jmeta.networks.mlp import Trunk
+from jmeta.types import Array
+
+__all__ = ["MetaOptimizer", "default_units"]
+
+
+def default_units(learners: Sequence[Learner]) -> dict[str, tuple[float, ...]]:
+    """Each learner's default settings as a unit vector, by the learner's name."""
+    return {
+        learner.name: tuple(np.asarray(learner.space.default()).tolist())
+        for learner in learners
+    }
+
+
+class MetaOptimizer(nn.Module):
+    """Unit vectors of settings, one a learner, from one standardised description.
+
+    The output layers start at zero weights, so that a fresh network gives the
+    defaults whatever the description.
+
+    Attributes:
+      defaults: unit vector of each learner's defaults, by the learner's name.
+      width, num_blocks, dropout: see `Trunk`.
+      margin: defaults nearer to 0 or 1 than this are moved inside, since a sigmoid
+        has no gradient at its ends.
+    """
+
+    defaults: Mapping[str, tuple[float, ...]]
+    width: int = 64
+    num_blocks: int = 1
+    dropout: float = 0.0
+    margin: float = 0.02
+
+    @nn.compact
+    def __call__(
+        self, description: Float[Array, "*batch meta"]
+    ) -> dict[str, Float[Array, "*batch _"]]:
+        """Positions in (0, 1) for every setting of every learner."""
+        h = Trunk(self.width, self.num_blocks, self.dropout)(description)
+        units = {}
+        for name, default in self.defaults.items():
+            inside = np.clip(np.asarray(default), self.margin, 1.0 - self.margin)
+            logits = np.log(inside) - np.log1p(-inside)
+            layer = nn.Dense(
+                len(default),
+                kernel_init=nn.initializers.zeros,
+                bias_init=lambda key, shape, dtype, logits=logits: jax.numpy.asarray(
+                    logits, dtype
+                ),
+                name=name,
+            )
+            units[name] = jax.nn.sigmoid(layer(h))
+        return units
