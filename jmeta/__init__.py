@@ -1,3 +1,74 @@
-"""jmeta: learning across tasks in JAX."""
+"""jmeta: learning across tasks in JAX.
+
+Which model and which settings to use on a new task, learnt from other tasks and
+through the training itself. Names are imported when they are first used, so that
+`import jmeta` touches neither JAX nor a device.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jmeta.base import Learner, MetaAlgorithm, Network
+    from jmeta.errors import InputError
+    from jmeta.estimators import MetaClassifierCV, MetaRegressorCV
+    from jmeta.learners import register
+    from jmeta.metamodel import load
+    from jmeta.recommend import Recommendation
+    from jmeta.score import Candidate
+    from jmeta.spaces import Space, choice, integer, real
+    from jmeta.tasks import Examples, Folds, Table, Task
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Candidate": "score",
+    "Examples": "tasks",
+    "Folds": "tasks",
+    "InputError": "errors",
+    "Learner": "base",
+    "MetaAlgorithm": "base",
+    "MetaClassifierCV": "estimators",
+    "MetaRegressorCV": "estimators",
+    "Network": "base",
+    "Recommendation": "recommend",
+    "Space": "spaces",
+    "Table": "tasks",
+    "Task": "tasks",
+    "choice": "spaces",
+    "integer": "spaces",
+    "load": "metamodel",
+    "real": "spaces",
+    "register": "learners",
+}
+
+__all__ = [
+    "Candidate",
+    "Examples",
+    "Folds",
+    "InputError",
+    "Learner",
+    "MetaAlgorithm",
+    "MetaClassifierCV",
+    "MetaRegressorCV",
+    "Network",
+    "Recommendation",
+    "Space",
+    "Table",
+    "Task",
+    "choice",
+    "integer",
+    "load",
+    "real",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jmeta' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"jmeta.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

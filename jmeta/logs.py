@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 __all__ = ["Metrics", "MetricsLog", "Progress"]
 
-Metrics: TypeAlias = dict[str, float]
+Metrics: TypeAlias = dict[str, float | int]
 """Numbers by name; `step` is how many steps are done."""
 
 
@@ -16,12 +16,18 @@ class MetricsLog:
     """Append one JSON object a line to a file, as `log=` of `train`.
 
     Opening it touches nothing. A line that is not finished is no line.
+
+    Args:
+      path: of the file; several logs may share it.
+      labels: written in every line, such as the stage of the run; a log with labels
+        leaves the lines of the others alone.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], **labels: str) -> None:
         self.path = Path(path)
+        self.labels = labels
 
-    def read(self) -> list[Metrics]:
+    def read(self) -> list[dict[str, Any]]:
         """The whole lines of the file; none where there is no file."""
         lines = []
         if self.path.exists():
@@ -38,14 +44,18 @@ class MetricsLog:
         """Drop lines of steps beyond `step`, and a half-written last line."""
         if not self.path.exists():
             return
-        kept = [json.dumps(row) + "\n" for row in self.read() if row["step"] <= step]
+        kept = [
+            json.dumps(row) + "\n"
+            for row in self.read()
+            if row["step"] <= step or self.labels.items() - row.items()
+        ]
         temporary = self.path.with_name(self.path.name + ".tmp")
         temporary.write_text("".join(kept))
         os.replace(temporary, self.path)
 
     def __call__(self, metrics: Metrics) -> None:
         """Append one line; numbers that are not finite become null."""
-        row = {
+        row = self.labels | {
             name: value if math.isfinite(value) else None
             for name, value in metrics.items()
         }

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib.resources
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from jmeta import checkpoint, learners, metrics
+from jmeta import learners, metrics, publish
 from jmeta.algorithms import ensemble, meta_classification, meta_optimizer
 from jmeta.base import MetaAlgorithm
 from jmeta.describe import SCHEMA_VERSION, names
@@ -37,6 +38,7 @@ __all__ = [
     "optimizer_network",
     "save",
     "signs",
+    "single_best",
 ]
 
 VERSION = 1
@@ -72,6 +74,14 @@ def signs(kind: str) -> np.ndarray:
     return np.array([-1.0 if s in better else 1.0 for s in metrics.SCORES[kind]])
 
 
+def single_best(
+    typical: np.ndarray, candidates: Sequence[Candidate], score: int = 0
+) -> int:
+    """The place of the fixed candidate with the lowest typical cost."""
+    fixed = np.array([candidate.unit is not None for candidate in candidates])
+    return int(np.argmin(np.where(fixed, typical[:, score], np.inf)))
+
+
 @functools.cache
 def classifier_algorithm(
     shape: Shape, num_candidates: int, num_scores: int, learning_rate: float, steps: int
@@ -105,17 +115,14 @@ def optimizer_network(names_of_learners: tuple[str, ...]) -> Any:
     return from_linen(MetaOptimizer(defaults=default_units(made), width=64))
 
 
+@functools.cache
+def _proposer(names_of_learners: tuple[str, ...]) -> MetaAlgorithm:
+    made = [learners.get(name, 2) for name in names_of_learners]
+    return meta_optimizer(optimizer_network(names_of_learners), made, optax.identity())
+
+
 @functools.partial(jax.jit, static_argnames=("algorithm",))
-def _predict(algorithm: MetaAlgorithm, params: Params, descriptions: Array) -> Array:
-    return jax.vmap(lambda d: algorithm.predict(params, d))(descriptions)
-
-
-@functools.partial(jax.jit, static_argnames=("learner_names",))
-def _propose(
-    learner_names: tuple[str, ...], params: Params, descriptions: Array
-) -> dict[str, Array]:
-    made = [learners.get(name, 2) for name in learner_names]
-    algorithm = meta_optimizer(optimizer_network(learner_names), made, optax.identity())
+def _predict(algorithm: MetaAlgorithm, params: Params, descriptions: Array) -> Any:
     return jax.vmap(lambda d: algorithm.predict(params, d))(descriptions)
 
 
@@ -148,8 +155,12 @@ class MetaModel:
         return metrics.SCORES[self.kind]
 
     def single_best(self, score: int = 0) -> int:
-        """The place of the candidate that is best on average over training tasks."""
-        return int(np.argmin(np.asarray(self.params["typical"])[:, score]))
+        """The place of the fixed candidate that is best on average over tasks.
+
+        Those whose settings are proposed for each task do not count: the single best
+        is what one would use without looking at the task.
+        """
+        return single_best(np.asarray(self.params["typical"]), self.candidates, score)
 
     @property
     def algorithm(self) -> MetaAlgorithm:
@@ -172,7 +183,7 @@ class MetaModel:
         units: dict[str, Array] = {}
         for name, of in self.learner_names.items():
             params = self.params["optimizers"][name]
-            units |= _propose(of, params, jnp.asarray(descriptions))
+            units |= _predict(_proposer(of), params, jnp.asarray(descriptions))
         return units
 
 
@@ -189,7 +200,7 @@ def _header_of(model: MetaModel) -> dict[str, Any]:
 
 def save(path: pathlib.Path | str, models: dict[str, MetaModel]) -> None:
     """Write the meta-models, one for each kind, as one `.safetensors` file."""
-    checkpoint.save_model(
+    publish.save_model(
         path,
         {kind: model.params for kind, model in models.items()},
         {
@@ -215,7 +226,7 @@ def load(path: pathlib.Path | str | None = None) -> dict[str, MetaModel]:
     path = pathlib.Path(path)
     if path.is_dir():
         path = path / "model.safetensors"
-    params, header = checkpoint.load_model(path)
+    params, header = publish.load_model(path)
     if header.get("content") != "meta-model" or header.get("layout") != VERSION:
         raise InputError(
             f"{path}: holds {header.get('content')!r} of layout "

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jmeta import algorithms, checkpoint, learners, metadata, train
+from jmeta import algorithms, checkpoint, learners, logs, metadata, train
 from jmeta.candidates import default_candidates
 from jmeta.metadata import Bucket, MetaDataset
 from jmeta.metamodel import (
@@ -26,12 +26,13 @@ from jmeta.metamodel import (
     classifier_algorithm,
     optimizer_network,
     signs,
+    single_best,
 )
 from jmeta.score import Candidate, group
 from jmeta.tasks import Task, task_of
 from jmeta.types import Key
 
-__all__ = ["THROUGH", "Plan", "Share", "meta_train"]
+__all__ = ["THROUGH", "Plan", "Share", "default_plan", "meta_train"]
 
 THROUGH = {
     learners.CLASSES: ("logistic", "gaussian_process", "mlp"),
@@ -74,7 +75,37 @@ class Plan:
     through_steps: int = 200
     batch: int = 64
     learning_rate: float = 2e-3
-    shape: Shape = Shape()
+    shape: Shape = dataclasses.field(default_factory=Shape)
+
+
+_SHARES = {
+    learners.CLASSES: (
+        (0.45, Bucket(256, 16, 2, 40, 192), 32),
+        (0.2, Bucket(256, 16, 4, 40, 192), 32),
+        (0.2, Bucket(1024, 32, 2, 150, 768), 16),
+        (0.15, Bucket(512, 64, 8, 100, 400), 16),
+    ),
+    learners.NUMBER: (
+        (0.6, Bucket(256, 16, 2, 40, 192), 32),
+        (0.25, Bucket(1024, 32, 2, 150, 768), 16),
+        (0.15, Bucket(512, 64, 2, 100, 400), 16),
+    ),
+}
+
+
+def default_plan(kind: str, num_tasks: int, **options: Any) -> Plan:
+    """The plan of `jmeta train`: small and middling tables, mostly of two classes.
+
+    Args:
+      kind: `"classes"` or `"number"`.
+      num_tasks: in all; rounded up to whole chunks.
+      options: of `Plan`.
+    """
+    shares = (
+        Share(bucket, round(part * num_tasks), chunk)
+        for part, bucket, chunk in _SHARES[kind]
+    )
+    return Plan(shares=tuple(shares), **options)
 
 
 Report = Callable[[str, int, int, dict[str, float]], None]
@@ -90,10 +121,12 @@ class _Run:
     plan: Plan
     candidates: tuple[Candidate, ...]
     report: Report
-    log: Callable[[dict[str, Any]], None]
+
+    def log(self, stage: str) -> logs.MetricsLog:
+        path = self.folder / "metrics.jsonl"
+        return logs.MetricsLog(path, kind=self.kind, stage=stage)
 
     def tell(self, stage: str, done: int, total: int, numbers: dict[str, Any]) -> None:
-        self.log({"kind": self.kind, "stage": stage, "step": done, **numbers})
         self.report(f"{self.kind}: {stage}", done, total, numbers)
 
     def checkpoints(self, stage: str) -> checkpoint.Checkpoints:
@@ -114,9 +147,12 @@ def _collect(
     total = sum(part.chunk for _, part, _ in jobs)
     about = metadata.signature(run.kind, run.candidates)
     parts, done = [], 0
+    stage_name = f"measure {stage}"
+    log = run.log(stage_name)
     for number, part, index in jobs:
         begin = time.perf_counter()
         path = run.folder / "meta" / f"{run.kind}-{stage}-{number}-{index:05d}.npz"
+        numbers: dict[str, float] = {}
         if path.exists():
             data = metadata.read_chunk(path, about)
         else:
@@ -130,10 +166,13 @@ def _collect(
                 propose=propose,
             )
             metadata.write_chunk(path, data, about)
+            rate = part.chunk / (time.perf_counter() - begin)
+            numbers = {"tasks_per_s": rate}
+            log.truncate(done)
+            log({"step": done + part.chunk, **numbers})
         parts.append(data)
         done += part.chunk
-        rate = part.chunk / (time.perf_counter() - begin)
-        run.tell(f"measure {stage}", done, total, {"tasks_per_s": rate})
+        run.tell(stage_name, done, total, numbers)
     return metadata.concatenate(parts)
 
 
@@ -167,9 +206,10 @@ def _trained(
     num_tasks = len(jax.tree.leaves(tasks)[0])
     checkpoints = run.checkpoints(stage)
 
+    stage_name = f"learn {stage}"
+
     def listen(numbers: dict[str, Any]) -> None:
-        numbers = dict(numbers)
-        run.tell(f"learn {stage}", int(numbers.pop("step")), num_steps, numbers)
+        run.tell(stage_name, int(numbers["step"]), num_steps, numbers)
 
     try:
         return train.train(
@@ -181,7 +221,8 @@ def _trained(
             checkpoints=checkpoints,
             checkpoint_every=max(250, num_steps // 4),
             init_tasks=jax.tree.map(jnp.asarray, tasks),
-            log=listen,
+            log=run.log(stage_name),
+            progress=listen,
             **options,
         )
     finally:
@@ -308,11 +349,16 @@ def _learn_classifier(
         "classifier": state.params,
         "residuals": (costs[valid] - predicted).astype(np.float32),
         "typical": typical,
-        "sure": _sureness(predicted, costs[valid], typical),
+        "sure": _sureness(predicted, costs[valid], typical, run.candidates),
     }
 
 
-def _sureness(predicted: np.ndarray, costs: np.ndarray, typical: np.ndarray) -> Any:
+def _sureness(
+    predicted: np.ndarray,
+    costs: np.ndarray,
+    typical: np.ndarray,
+    candidates: Sequence[Candidate],
+) -> np.ndarray:
     """The probability of a gain below which the single best does better, per score.
 
     Chosen on held-out tasks: the smallest mean cost of "take the predicted best if
@@ -321,7 +367,7 @@ def _sureness(predicted: np.ndarray, costs: np.ndarray, typical: np.ndarray) -> 
     thresholds = np.array([0.0, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.1])
     chosen = []
     for score in range(costs.shape[2]):
-        reference = int(np.argmin(typical[:, score]))
+        reference = single_best(typical, candidates, score)
         best = np.argmin(predicted[:, :, score], axis=1)
         some = np.arange(len(best))
         error = costs[:, :, score] - predicted[:, :, score]
@@ -347,7 +393,6 @@ def meta_train(
     seed: int = 0,
     candidates: Sequence[Candidate] | None = None,
     report: Report = lambda *_: None,
-    log: Callable[[dict[str, Any]], None] = lambda _: None,
     header: dict[str, Any] | None = None,
 ) -> MetaModel:
     """Learn a meta-model for one kind of target from the task prior.
@@ -362,7 +407,6 @@ def meta_train(
       seed: decides everything.
       candidates: what can be recommended; None for `default_candidates`.
       report: told of progress.
-      log: told of metrics.
       header: provenance to keep in the meta-model.
     """
     candidates = default_candidates(kind) if candidates is None else tuple(candidates)
@@ -372,7 +416,6 @@ def meta_train(
         plan=plan,
         candidates=candidates,
         report=report,
-        log=log,
     )
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), len(kind)), 4)
     first = _collect(run, keys[0], "fixed settings", 1.0 - plan.proposed, None)

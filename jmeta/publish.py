@@ -47,7 +47,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]
             flat |= _flatten(value, f"{prefix}{name}/")
         else:
             # Contiguous: safetensors writes the buffer as it lies in memory.
-            flat[prefix + name] = np.ascontiguousarray(value)
+            flat[prefix + name] = np.asarray(value, order="C")
     return flat
 
 

@@ -1,8 +1,8 @@
-"""From one table to a recommended, fitted, calibrated model.
+"""From one table to a recommendation: which model, which settings, how sure.
 
 `recommend` describes the table, asks the meta-model, and with a budget cross-validates
-the most promising candidates and shrinks what it sees toward what was expected. `fit`
-trains what was recommended on all rows and calibrates it on out-of-fold predictions.
+the most promising candidates and shrinks what it sees toward what was expected.
+`jmeta.predictor` fits what it recommends.
 """
 
 import dataclasses
@@ -17,11 +17,19 @@ from jmeta import choose, learners, metrics, score
 from jmeta.algorithms import standardise
 from jmeta.base import Learner
 from jmeta.describe import describe, names
+from jmeta.errors import InputError
 from jmeta.metamodel import MetaModel, signs
-from jmeta.tasks import Folds, Table, bucket, kfold
+from jmeta.tasks import PADDING, Folds, Table, bucket, kfold
 from jmeta.types import Array
 
-__all__ = ["Member", "Predictor", "Recommendation", "fit", "recommend"]
+__all__ = [
+    "COVERAGE",
+    "Member",
+    "Recommendation",
+    "cross_folds",
+    "describe_table",
+    "recommend",
+]
 
 NUM_FOLDS = 5
 SLOTS = 32
@@ -70,6 +78,15 @@ class Recommendation:
     meta_model: dict[str, Any]
     out_of_fold: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
+    def transferred(self, table: Table, num_classes: int) -> "Recommendation":
+        """The same models for another table, as cross-validation asks for them."""
+        task = self.task | {
+            "rows": int(table.mask.sum()),
+            "features": _features(table),
+            "classes": num_classes if self.task["kind"] == learners.CLASSES else None,
+        }
+        return dataclasses.replace(self, task=task, out_of_fold=None)
+
     def to_json(self) -> dict[str, Any]:
         """The recommendation as plain data, as `--json` prints it."""
         return {
@@ -88,11 +105,22 @@ class Recommendation:
         }
 
 
+def _features(table: Table) -> int:
+    return int((np.asarray(table.columns) != PADDING).sum())
+
+
 _describe = jax.jit(describe, static_argnames=("kind", "num_classes"))
 
 
+def describe_table(table: Table, kind: str, num_classes: int) -> np.ndarray:
+    """The description `(meta,)` of one table; classes are padded to their bucket."""
+    padded = bucket(num_classes, "classes")
+    return np.asarray(_describe(table, kind=kind, num_classes=padded))
+
+
 @functools.partial(jax.jit, static_argnames=("num_folds",))
-def _folds(seed: Array, table: Table, num_folds: int) -> Folds:
+def cross_folds(seed: Array | int, table: Table, num_folds: int = NUM_FOLDS) -> Folds:
+    """The folds in which a recommendation cross-validates."""
     return kfold(jax.random.key(seed), table.y, table.mask, num_folds)
 
 
@@ -159,8 +187,10 @@ class _Task:
         }
 
 
-def _task(model: MetaModel, table: Table, num_classes: int, metric: str) -> _Task:
-    description = _describe(table, kind=model.kind, num_classes=num_classes)[None]
+def _task(
+    model: MetaModel, table: Table, num_classes: int, metric: str, unit: float
+) -> _Task:
+    description = describe_table(table, model.kind, num_classes)[None]
     prediction = model.predict(description)
     proposals = {name: np.asarray(u) for name, u in model.propose(description).items()}
     units = [
@@ -170,18 +200,22 @@ def _task(model: MetaModel, table: Table, num_classes: int, metric: str) -> _Tas
     column = model.score_names.index(metric)
     scale = 1.0
     if metric in ("rmse", "mae"):
-        scale = float(np.std(np.asarray(table.y)[np.asarray(table.mask)])) or 1.0
+        scale = _deviation(table) * unit
     return _Task(
         model=model,
         table=table,
         num_classes=num_classes,
         column=column,
         scale=scale,
-        description=np.asarray(description[0]),
+        description=description[0],
         mean=np.asarray(prediction.mean[0]),
         std=np.asarray(prediction.std[0]),
         units=units,
     )
+
+
+def _deviation(table: Table) -> float:
+    return float(np.std(np.asarray(table.y)[np.asarray(table.mask)])) or 1.0
 
 
 def _zero_shot(task: _Task) -> tuple[int, bool, dict[str, float]]:
@@ -242,13 +276,13 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
     draws = jnp.asarray(task.mean[:, task.column] + task.residuals)
     budget = min(budget, len(task.units))
     places = np.asarray(choose.greedy_portfolio(draws, budget, reference)).tolist()
-    folds = _folds(seed, task.table, NUM_FOLDS)
+    folds = cross_folds(seed, task.table)
     predictions = _cross_validate(task, places, folds, seed)
     y, mask = task.table.y, task.table.mask
     observed = np.asarray(_fold_scores(jnp.asarray(predictions), y, folds.query))
     observed = observed * signs(task.model.kind)
     if task.model.kind == learners.NUMBER:
-        deviation = float(np.std(np.asarray(y)[np.asarray(mask)])) or 1.0
+        deviation = _deviation(task.table)
         observed[:, :, :2] /= deviation
 
     def posterior(column: int) -> choose.Posterior:
@@ -268,10 +302,7 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
         seen, shrunk = observed[:, :, 0].mean(1), np.asarray(loss.mean)
         if task.model.kind == learners.NUMBER:
             # Weights are judged by squared error; the loss is its root.
-            seen, shrunk = (
-                np.square(seen) * deviation**2,
-                np.square(shrunk) * deviation**2,
-            )
+            seen, shrunk = np.square(deviation * seen), np.square(deviation * shrunk)
         weights = np.asarray(
             choose.greedy_weights(
                 jnp.asarray(predictions), y, mask, jnp.asarray(shrunk - seen)
@@ -295,6 +326,7 @@ def recommend(
     metric: str | None = None,
     ensemble: bool | None = None,
     seed: int = 0,
+    unit: float = 1.0,
 ) -> Recommendation:
     """Say which model with which settings to use on a table.
 
@@ -307,20 +339,22 @@ def recommend(
       ensemble: whether to average the candidates that were tried, which needs a
         budget; None for yes where there is a budget.
       seed: decides folds and draws.
+      unit: of a number: what the table's target was divided by, so that errors are
+        told in its own unit.
 
     Raises:
-      ValueError: if the metric or the budget is not possible.
+      InputError: if the metric or the budget is not possible.
     """
     metric = metric or model.score_names[0]
     if metric not in model.score_names:
-        raise ValueError(
+        raise InputError(
             f"recommend: metric must be one of {list(model.score_names)} for a target "
             f"of kind {model.kind!r}, got {metric!r}."
         )
     if budget < 0:
-        raise ValueError(f"recommend: budget must be at least 0, got {budget}.")
+        raise InputError(f"recommend: budget must be at least 0, got {budget}.")
     padded = bucket(num_classes, "classes")
-    task = _task(model, table, padded, metric)
+    task = _task(model, table, padded, metric, unit)
     reference = model.single_best(task.column)
     chosen, abstained, evidence = _zero_shot(task)
     tried = None
@@ -334,11 +368,11 @@ def recommend(
         place = chosen
         members = (Member(model.candidates[place].learner, task.units[place], 1.0),)
     evidence |= _evidence(task, tried)
-    model_name, settings = _named(task, members)
+    model_name, settings = _named(members, task.rows)
     return Recommendation(
         task={
             "rows": task.rows,
-            "features": int((np.asarray(table.columns) != 0).sum()),
+            "features": _features(table),
             "kind": model.kind,
             "classes": num_classes if model.kind == learners.CLASSES else None,
         },
@@ -356,13 +390,38 @@ def recommend(
     )
 
 
-def _named(task: _Task, members: tuple[Member, ...]) -> tuple[str, dict[str, Any]]:
+def always(model: MetaModel, metric: str | None = None) -> Recommendation:
+    """The recommendation of one who has seen no table: the single best candidate."""
+    metric = metric or model.score_names[0]
+    column = model.score_names.index(metric)
+    place = model.single_best(column)
+    candidate = model.candidates[place]
+    member = Member(candidate.learner, candidate.unit or (), 1.0)
+    name, settings = _named((member,), None)
+    typical = np.asarray(model.params["typical"])[place, column]
+    value = float(typical * signs(model.kind)[column])
+    return Recommendation(
+        task={"rows": 0, "features": 0, "kind": model.kind, "classes": None},
+        members=(member,),
+        model=name,
+        settings=settings,
+        expected={"metric": metric, "value": value, "low": None, "high": None},
+        ranking=[],
+        abstained=True,
+        single_best={"model": name, "settings": settings},
+        evidence={},
+        explanation=[],
+        meta_model={k: model.header.get(k) for k in ("name", "version", "trained_on")},
+    )
+
+
+def _named(
+    members: tuple[Member, ...], num_rows: int | None
+) -> tuple[str, dict[str, Any]]:
     described = [
         {
             "model": m.learner,
-            "settings": learners.get(m.learner, task.num_classes).space.readable(
-                m.unit, task.rows
-            ),
+            "settings": learners.get(m.learner, 2).space.readable(m.unit, num_rows),
             "weight": round(m.weight, 4),
         }
         for m in members
@@ -460,127 +519,3 @@ def _mean_costs_of(algorithm: Any) -> Any:
 
 def _mean_costs(model: MetaModel) -> Any:
     return _mean_costs_of(model.algorithm)
-
-
-_fit = jax.jit(score.fit, static_argnames=("learner",))
-_predict = jax.jit(score.predict, static_argnames=("learner",))
-_fit_calibration = jax.jit(choose.fit_calibration)
-_calibrate = jax.jit(choose.calibrate)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Predictor:
-    """A recommended model, fitted on all rows and calibrated out of fold.
-
-    Attributes:
-      kind: `"classes"` or `"number"`.
-      num_classes: not padded; 0 for a number.
-      features: the width of the table, not padded.
-      members: what is averaged.
-      fitted: each member's weights, in the same order.
-      calibration: of the averaged probabilities; None for a number.
-      reach: half the width of a number's 90 % interval; 0 for classes.
-    """
-
-    kind: str
-    num_classes: int
-    features: int
-    rows: int
-    members: tuple[Member, ...]
-    fitted: tuple[score.Fitted, ...]
-    calibration: choose.Calibration | None
-    reach: float
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities `(n, classes)`, or numbers `(n,)`, of rows as encoded.
-
-        Args:
-          x: `(n, features)` float32, encoded as the table that was fitted.
-        """
-        width = bucket(self.features, "features")
-        limit = max(64, min(4096, 2**26 // bucket(self.rows, "rows")))
-        parts = [
-            self._predict_some(x[first : first + limit], width)
-            for first in range(0, len(x), limit)
-        ]
-        if not parts:
-            return np.zeros((0, self.num_classes) if self.num_classes else (0,))
-        return np.concatenate(parts)
-
-    def _predict_some(self, x: np.ndarray, width: int) -> np.ndarray:
-        rows = bucket(len(x), "rows")
-        padded = np.zeros((rows, width), np.float32)
-        padded[: len(x), : x.shape[1]] = x
-        classes = bucket(self.num_classes, "classes") if self.num_classes else None
-        total = 0.0
-        for member, fitted in zip(self.members, self.fitted):
-            learner = learners.get(member.learner, classes)
-            out = _predict(learner, fitted, jnp.asarray(padded))
-            if self.kind == learners.CLASSES:
-                out = jax.nn.softmax(out)
-            total = total + member.weight * out
-        if self.calibration is not None:
-            total = _calibrate(self.calibration, total)
-        out = np.asarray(total)[: len(x)]
-        if self.kind == learners.NUMBER:
-            return out
-        out = out[:, : self.num_classes].astype(np.float64)
-        return out / out.sum(axis=1, keepdims=True)
-
-
-def fit(
-    recommendation: Recommendation,
-    table: Table,
-    *,
-    full: Table | None = None,
-    seed: int = 0,
-) -> Predictor:
-    """Train what was recommended on all rows, and calibrate it.
-
-    Args:
-      recommendation: of this table.
-      table: what the recommendation was made on; its out-of-fold predictions
-        calibrate.
-      full: all rows, where `table` is a subsample of them; None for `table`.
-      seed: of folds and draws; the recommendation's, or any.
-    """
-    full = table if full is None else full
-    kind = recommendation.task["kind"]
-    num_classes = recommendation.task["classes"] or 0
-    classes = bucket(num_classes, "classes") if num_classes else None
-    key = jax.random.key(seed)
-    members = recommendation.members
-    fitted = tuple(
-        _fit(learner, key, learner.space.decode(jnp.asarray(m.unit)), full, full.mask)
-        for m in members
-        for learner in [learners.get(m.learner, classes)]
-    )
-    mixed = recommendation.out_of_fold
-    if mixed is None:
-        folds = _folds(seed, table, NUM_FOLDS)
-        mixed = np.zeros(())
-        for member in members:
-            learner = learners.get(member.learner, classes)
-            units = jnp.asarray([member.unit], jnp.float32)
-            one = score.cross_predict(
-                learner, key, units, jnp.asarray(1), table, folds, chunk=1
-            )
-            mixed = mixed + member.weight * np.asarray(one[0])
-    calibration, reach = None, 0.0
-    if kind == learners.CLASSES:
-        calibration = _fit_calibration(jnp.asarray(mixed), table.y, table.mask)
-    else:
-        mask = np.asarray(table.mask)
-        errors = np.sort(np.abs(mixed - np.asarray(table.y))[mask])
-        place = int(np.ceil(COVERAGE * (len(errors) + 1))) - 1
-        reach = float(errors[min(place, len(errors) - 1)])
-    return Predictor(
-        kind=kind,
-        num_classes=num_classes,
-        features=int((np.asarray(table.columns) != 0).sum()),
-        rows=int(full.mask.shape[0]),
-        members=members,
-        fitted=fitted,
-        calibration=calibration,
-        reach=reach,
-    )

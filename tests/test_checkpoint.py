@@ -11,8 +11,8 @@ from jmeta.checkpoint import Checkpoints
 from jmeta.errors import InputError
 
 
-def state(value: float = 1.0) -> EnsembleState:
-    members = {"w": jnp.full((300,), value), "count": jnp.int32(4)}
+def state(value=1.0) -> EnsembleState:
+    members = {"w": jnp.full((300,), float(value)), "count": jnp.int32(4)}
     return EnsembleState(
         members={"params": members, "opt": optax.adam(1e-3).init(members)},
         keys=jax.random.split(jax.random.key(3), 2),

@@ -66,6 +66,7 @@ def pick(data: MetaExamples, key) -> MetaExamples:
     return jax.tree.map(lambda leaf: leaf[rows], data)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     data = scored_tasks(jax.random.key(1), 32)
     sample = Partial(pick, data)

@@ -25,8 +25,8 @@ __all__ = [
     "soft_labels",
 ]
 
-MIXTURE = {"cost": 1.0, "soft": 1.0, "expected": 1.0}
-"""The weights of the default loss."""
+MIXTURE = {"cost": 1.0, "expected": 1.0}
+"""The weights of the default loss: how much each costs, and not to choose badly."""
 
 _HIDDEN = -1e9
 """The logit of a candidate outside the mask; finite, so gradients are."""

@@ -32,7 +32,7 @@ _PAIR_BINS = 3
 _PAIRED = 32
 
 
-def _bins(v: View, num: int) -> Float[Array, "n f bins+1"]:
+def _bins(v: View, num: int) -> Float[Array, "n f b"]:
     """One-hot bins of about equal counts; the last is for missing values."""
     count = jnp.sum(v.known, axis=0)
     cuts = []

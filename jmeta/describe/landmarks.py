@@ -22,11 +22,11 @@ MOST_ROWS = 1024
 
 _WORST = 2.0
 
-_TREES = {"rounds": 16, "rate": 0.3, "depth": 2, "rows": 1.0, "columns": 1.0}
+_TREES = {"rounds": 10.0, "rate": 0.4, "depth": 2.0, "rows": 1.0, "columns": 1.0}
 _LEARNERS: dict[str, dict[str, dict[str, float]]] = {
     "classes": {
         "logistic": {},
-        "qda": {"shrinkage": 0.2},
+        "qda": {"shrinkage": 0.5, "pooling": 0.2},
         "naive_bayes": {},
         "knn": {},
         "gaussian_process": {},

@@ -57,7 +57,7 @@ def boosted_space() -> Space:
         rate=real(0.02, 0.5, default=0.1, log=True),
         depth=integer(1, MAX_DEPTH, default=4),
         l2=real(0.1, 30.0, default=3.0, log=True),
-        rows=real(0.4, 1.0, default=0.8),
+        rows=real(0.4, 1.0, default=0.6),
         columns=real(0.2, 1.0, default=0.8),
     )
 

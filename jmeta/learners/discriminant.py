@@ -83,7 +83,7 @@ def lda(num_classes: int) -> Learner:
     `(1 - shrinkage) S + shrinkage trace(S) / features I`, as in scikit-learn's
     `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...)`.
     """
-    space = Space(shrinkage=real(0.0, 1.0, default=0.1))
+    space = Space(shrinkage=real(0.0, 1.0, default=0.3))
 
     def fit(key: Key, settings: Settings, support: Examples) -> Weights:
         del key  # Closed form.
@@ -117,7 +117,7 @@ def qda(num_classes: int) -> Learner:
     single row takes the pooled covariance.
     """
     space = Space(
-        shrinkage=real(0.0, 1.0, default=0.1), pooling=real(0.0, 1.0, default=0.0)
+        shrinkage=real(0.0, 1.0, default=0.3), pooling=real(0.0, 1.0, default=0.5)
     )
 
     def fit(key: Key, settings: Settings, support: Examples) -> Weights:

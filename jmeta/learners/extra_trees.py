@@ -24,7 +24,7 @@ from jmeta.types import Array, Key, Settings
 __all__ = ["ExtraTrees", "extra_trees", "extra_trees_regressor"]
 
 NUM_TREES = 100
-MAX_DEPTH = 8
+MAX_DEPTH = 7
 MAX_CANDIDATES = 16
 CHUNK = 10
 """Trees that grow side by side; what they need stays in the cache."""
@@ -41,9 +41,80 @@ def extra_space() -> Space:
     """The hyperparameters of extremely randomised trees."""
     return Space(
         depth=integer(1, MAX_DEPTH, default=7),
-        candidates=integer(1, MAX_CANDIDATES, default=8, log=True),
+        candidates=integer(1, MAX_CANDIDATES, default=12, log=True),
         smoothing=real(0.03, 30.0, default=1.0, log=True),
         rows=real(0.4, 1.0, default=1.0),
+    )
+
+
+class _Rows(NamedTuple):
+    """What all levels of one tree share."""
+
+    x: Array
+    payload: Array  # (outputs + 1, n): targets, then weights; zero if not drawn.
+    low: Array
+    high: Array
+    place: Array  # (features,): how many columns vary, up to each.
+
+
+def _purity(
+    sums: Float[Array, "leaves sums candidates"],
+) -> Float[Array, " candidates"]:
+    """The squared error removed by nodes with such sums, over all leaves."""
+    weight = sums[:, -1]
+    squares = jnp.sum(jnp.square(sums[:, :-1]), axis=1)
+    return jnp.sum(squares / jnp.where(weight > 0, weight, 1.0), axis=0)
+
+
+def _candidates(draws: Array, rows: _Rows) -> tuple[Array, Array, Array]:
+    """Turn draws in [0, 1) into `(feature, threshold, above)` of columns that vary."""
+    nth = jnp.floor(draws[:, 0] * rows.place[-1]).astype(int) + 1
+    feature = jnp.sum(rows.place < nth[:, None], axis=1)
+    feature = jnp.minimum(feature, rows.x.shape[1] - 1)
+    low, high = rows.low[feature], rows.high[feature]
+    threshold = low + draws[:, 1] * (high - low)
+    pick = jax.nn.one_hot(feature, rows.x.shape[1], dtype=rows.x.dtype)
+    # A product, since gathering rows one by one is slow; exact at this precision.
+    seen = jnp.einsum("cf,nf->cn", pick, rows.x, precision=jax.lax.Precision.HIGHEST)
+    return feature, threshold, (seen > threshold[:, None]).astype(rows.x.dtype)
+
+
+def _level(
+    draws: Array, settings: Settings, rows: _Rows, index: int, leaf: Array, value: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Split all `2**index` leaves once.
+
+    Returns:
+      `(leaf, value, feature, threshold)`: where the rows are, the shrunk value of
+      each child, and the split.
+    """
+    feature, threshold, above = _candidates(draws, rows)
+    hot = (leaf == jnp.arange(2**index)[:, None]).astype(rows.x.dtype)
+    payload = rows.payload[:, None]
+    sums = jnp.einsum(
+        "ln,pcn->lpc",
+        hot,
+        jnp.concatenate([above * payload, payload], axis=1),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    right, total = sums[:, :, :-1], sums[:, :, -1:]
+    tried = jnp.arange(MAX_CANDIDATES) < settings["candidates"]
+    gain = jnp.where(tried, _purity(right) + _purity(total - right), -jnp.inf)
+    best, parent = jnp.max(gain), jnp.squeeze(_purity(total))
+    tolerance = 100 * jnp.finfo(rows.x.dtype).eps
+    chosen = jnp.argmax(gain >= best - tolerance * jnp.abs(best))
+    splits = (index < settings["depth"]) & (best > parent + tolerance * jnp.abs(parent))
+    picked = jnp.take(right, chosen, axis=2)
+    children = jnp.concatenate([total[:, :, 0] - picked, picked])
+    parents = jnp.concatenate([value, value])
+    smoothing = settings["smoothing"]
+    shrunk = (children[:, :-1] + smoothing * parents) / (children[:, -1:] + smoothing)
+    bit = (jnp.take(above, chosen, axis=0) > 0) & splits
+    return (
+        leaf + bit * 2**index,
+        jnp.where(splits, shrunk, parents),
+        jnp.take(feature, chosen),
+        jnp.where(splits, jnp.take(threshold, chosen), jnp.inf),
     )
 
 
@@ -51,84 +122,44 @@ def _tree(
     key: Key,
     settings: Settings,
     x: Float[Array, "n features"],
-    targets: Float[Array, "outputs n"],
-    weight: Float[Array, " n"],
+    payload: Float[Array, "sums n"],
     low: Float[Array, " features"],
     high: Float[Array, " features"],
 ) -> Trees:
-    """Grow one tree; `targets` are zero where `weight` is."""
-    num_outputs, num_rows = targets.shape
+    """Grow one tree; `payload` holds targets and, last, weights."""
     row_key, split_key = jax.random.split(key)
-    kept = jax.random.uniform(row_key, (num_rows,), x.dtype) < settings["rows"]
-    payload = jnp.concatenate([targets, weight[None]]) * kept
-    varies = high > low
-    place = jnp.cumsum(varies)
-    smoothing, depth = settings["smoothing"], settings["depth"]
-    tolerance = 100 * jnp.finfo(x.dtype).eps
-    deepest = batch_max(depth)
-
-    def purity(sums: Array) -> Array:
-        weight = sums[:, -1]
-        return jnp.sum(jnp.square(sums[:, :-1]), axis=1) / jnp.where(
-            weight > 0, weight, 1.0
-        )
+    kept = jax.random.uniform(row_key, x.shape[:1], x.dtype) < settings["rows"]
+    place = jnp.cumsum(high > low)
+    rows = _Rows(x=x, payload=payload * kept, low=low, high=high, place=place)
+    draws = jax.random.uniform(split_key, (MAX_DEPTH, MAX_CANDIDATES, 2), x.dtype)
+    deepest = batch_max(settings["depth"])
 
     def level(index: int, leaf: Array, value: Array):
-        draws = jax.random.uniform(
-            jax.random.fold_in(split_key, index), (MAX_CANDIDATES, 2), x.dtype
+        leaf, value, feature, threshold = _level(
+            draws[index], settings, rows, index, leaf, value
         )
-        nth = jnp.floor(draws[:, 0] * place[-1]).astype(int) + 1
-        feature = jnp.sum(place < nth[:, None], axis=1)
-        feature = jnp.minimum(feature, x.shape[1] - 1)
-        pick = jax.nn.one_hot(feature, x.shape[1], dtype=x.dtype)
-        threshold = low[feature] + draws[:, 1] * (high - low)[feature]
-        seen = jnp.einsum("cf,nf->cn", pick, x, precision=jax.lax.Precision.HIGHEST)
-        above = (seen > threshold[:, None]).astype(x.dtype)
-        num = 2**index
-        hot = (leaf == jnp.arange(num)[:, None]).astype(x.dtype)
-        stacked = jnp.concatenate([above[None] * payload[:, None], payload[:, None]], 1)
-        sums = jnp.einsum(
-            "ln,pcn->lpc", hot, stacked, precision=jax.lax.Precision.HIGHEST
-        )
-        right, total = sums[:, :, :-1], sums[:, :, -1:]
-        gain = jnp.sum(purity(right) + purity(total - right), axis=0)
-        tried = jnp.arange(MAX_CANDIDATES) < settings["candidates"]
-        gain = jnp.where(tried, gain, -jnp.inf)
-        best = jnp.max(gain)
-        column = jnp.argmax(gain >= best - tolerance * jnp.abs(best))
-        parent = jnp.sum(purity(total))
-        splits = (index < depth) & (best > parent + tolerance * jnp.abs(parent))
-        bit = (jnp.take(above, column, axis=0) > 0) & splits
-        chosen = jnp.where(splits, jnp.take(threshold, column), jnp.inf)
-        leaf = leaf + bit * num
-        picked = jnp.where(splits, jnp.take(right, column, axis=2), 0.0)
-        children = jnp.concatenate([total[:, :, 0] - picked, picked])
-        above_value = jnp.concatenate([value, value])
-        shrunk = (children[:, :-1] + smoothing * above_value) / (
-            children[:, -1:] + smoothing
-        )
-        value = jnp.where(splits, shrunk, above_value)
-        here = (jnp.take(feature, column), chosen)
-        if index + 1 == MAX_DEPTH:
-            return value, (here,)
+        left = MAX_DEPTH - index - 1
+        if left == 0:
+            return value, ((feature, threshold),)
 
         def deeper(leaf: Array, value: Array):
             return level(index + 1, leaf, value)
 
         def stop(leaf: Array, value: Array):
-            rest = MAX_DEPTH - index - 1
-            return jnp.tile(value, (2**rest, 1)), (
-                (jnp.zeros_like(here[0]), jnp.full_like(chosen, jnp.inf)),
-            ) * rest
+            del leaf
+            none = (jnp.zeros_like(feature), jnp.full_like(threshold, jnp.inf))
+            return jnp.tile(value, (2**left, 1)), (none,) * left
 
         value, below = jax.lax.cond(deepest > index + 1, deeper, stop, leaf, value)
-        return value, (here, *below)
+        return value, ((feature, threshold), *below)
 
-    total = jnp.sum(payload, axis=1)
+    total = jnp.sum(rows.payload, axis=1)
     root = total[:-1] / jnp.maximum(total[-1], 1)
-    value, splits = level(0, jnp.zeros(num_rows, int), root[None])
+    value, splits = level(0, jnp.zeros(x.shape[0], int), root[None])
     features, thresholds = zip(*splits)
-    return Trees(jnp.stack(features), jnp.stack(thresholds), value)
+    return Trees(
+        feature=jnp.stack(features), threshold=jnp.stack(thresholds), leaf=value
+    )
 
 
 def forest(
@@ -152,12 +183,10 @@ def forest(
     high = jnp.max(jnp.where(mask[:, None], x, -jnp.inf), axis=0)
     held = jnp.any(mask)
     low, high = jnp.where(held, low, 0.0), jnp.where(held, high, 0.0)
-    weight = mask.astype(x.dtype)
+    payload = jnp.concatenate([targets, mask.astype(x.dtype)[None]])
 
     def one(i: Array) -> Trees:
-        return _tree(
-            jax.random.fold_in(key, i), settings, x, targets, weight, low, high
-        )
+        return _tree(jax.random.fold_in(key, i), settings, x, payload, low, high)
 
     return jax.lax.map(one, jnp.arange(NUM_TREES), batch_size=CHUNK)
 

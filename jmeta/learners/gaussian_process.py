@@ -235,7 +235,7 @@ def gaussian_process(num_classes: int) -> Learner:
     """
     space = Space(
         lengthscale=real(0.1, 10.0, default=1.0, log=True),
-        amplitude=real(0.1, 10.0, default=2.0, log=True),
+        amplitude=real(0.3, 10.0, default=4.0, log=True),
         kernel=choice(*KERNELS, default="matern52"),
     )
 

@@ -21,7 +21,7 @@ def squared_distances(
     size = aa[:, None] + bb
     product = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     squared = size - 2.0 * product
-    return jnp.where(squared > 4.0 * jnp.finfo(a.dtype).eps * size, squared, 0.0)
+    return jnp.where(squared > 16.0 * jnp.finfo(a.dtype).eps * size, squared, 0.0)
 
 
 def reach(x: Float[Array, "n features"]) -> Float[Array, ""]:

@@ -63,13 +63,20 @@ def _hessian(
     eye = jnp.eye(outputs, dtype=x.dtype)
     blocks = own[:, :, :, None] * eye[:, None, :]
     hessian = blocks.reshape(features * outputs, -1) - spread.T @ spread
-    # Equal shifts of all classes change no probability. The gradient is zero in that
-    # direction, which may thus have any curvature; so may the absent classes.
-    held = wanted.present.astype(x.dtype)
-    gauge = jnp.outer(held, held) + jnp.diag(1.0 - held)
-    size = jnp.sum(rows * x * x, axis=0) / outputs + flat
+    size, gauge = _gauge(x, wanted)
     hessian += jnp.kron(jnp.diag(size), gauge)
     return hessian + jnp.diag(jnp.repeat(penalty + flat, outputs))
+
+
+def _gauge(x: Float[Array, "n features"], wanted: Targets) -> tuple[Array, Array]:
+    """Curvature, of features and of outputs, where the loss needs none.
+
+    Equal shifts of all classes change no probability. The gradient is zero in that
+    direction, which may thus have any curvature; so may the absent classes.
+    """
+    held = wanted.present.astype(x.dtype)
+    size = jnp.sum(wanted.rows[:, None] * x * x, axis=0) / len(held)
+    return size + _flat(x, wanted), jnp.outer(held, held) + jnp.diag(1.0 - held)
 
 
 def _flat(x: Float[Array, "n features"], wanted: Targets) -> Float[Array, ""]:
@@ -97,13 +104,15 @@ def _solver(
         return direct
 
     flat = _flat(x, wanted)
+    size, gauge = _gauge(x, wanted)
     bound = 0.5 * (x * wanted.rows[:, None]).T @ x + jnp.diag(penalty + flat)
     factor = jax.lax.linalg.cholesky(bound, symmetrize_input=False)
 
     def iterative(probs, right):
         def product(vector):
             curved = wanted.rows[:, None] * curvature(probs, x @ vector)
-            return x.T @ curved + (penalty + flat)[:, None] * vector
+            own = (penalty + flat)[:, None] * vector
+            return x.T @ curved + own + size[:, None] * (vector @ gauge)
 
         return conjugate_gradients(
             product,
@@ -170,7 +179,7 @@ def logistic(num_classes: int) -> Learner:
     support holds exactly two classes this is binary logistic regression with one
     weight vector, as in scikit-learn.
     """
-    space = Space(penalty=real(1e-3, 1e3, default=1.0, log=True))
+    space = Space(penalty=real(1e-3, 1e3, default=2.0, log=True))
 
     def fit(key: Key, settings: Settings, support: Examples) -> Weights:
         del key  # The optimum is unique.

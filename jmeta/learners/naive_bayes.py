@@ -17,7 +17,7 @@ def naive_bayes(num_classes: int) -> Learner:
     `smoothing` times the largest variance of any feature is added to all variances,
     as `var_smoothing` is in scikit-learn's `GaussianNB`.
     """
-    space = Space(smoothing=real(1e-6, 10.0, default=0.1, log=True))
+    space = Space(smoothing=real(1e-4, 10.0, default=1.0, log=True))
 
     def fit(key: Key, settings: Settings, support: Examples) -> Weights:
         del key  # Closed form.

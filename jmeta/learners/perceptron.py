@@ -119,8 +119,9 @@ def train(
 
 def _hypers() -> dict[str, Hyper]:
     return {
-        "learning_rate": real(1e-3, 0.1, default=0.01, log=True),
-        "weight_decay": real(1e-3, 10.0, default=0.1, log=True),
+        "learning_rate": real(1e-3, 0.1, default=0.003, log=True),
+        # At most 1 / learning_rate, beyond which decay overshoots.
+        "weight_decay": real(1e-2, 10.0, default=3.0, log=True),
     }
 
 

@@ -12,8 +12,14 @@ every = pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
 @functools.cache
+def counted(case):
+    """The compiled step that all tests of a case share, and how often it is traced."""
+    step, traces = count_traces(case.algorithm.step)
+    return jax.jit(step), traces
+
+
 def compiled(case):
-    return jax.jit(case.algorithm.step)
+    return counted(case)[0]
 
 
 def stepped(case, fill=7.0):
@@ -57,8 +63,7 @@ def test_a_step_keeps_structure_shapes_and_dtypes(case):
 
 @every
 def test_the_second_step_is_not_traced_again(case):
-    counted, traces = count_traces(case.algorithm.step)
-    step = jax.jit(counted)
+    step, traces = counted(case)
     state = start(case.algorithm)(KEY, case.sample(KEY, 4))
     for seed in range(2):
         state, _ = step(jax.random.key(seed), state, case.sample(KEY, 4))

@@ -14,14 +14,17 @@ MEMBER = meta_classification(
 )
 
 
-def test_members_differ_after_a_step_and_share_what_was_fitted():
-    tasks = scored_tasks(KEY, 16)
-    algorithm = ensemble(MEMBER, 3)
-    state, info = jax.jit(algorithm.step)(KEY, start(algorithm)(KEY, tasks), tasks)
-    assert info.loss.shape == (3,)
-    predictions = algorithm.predict(state.params, tasks.description[0])
-    assert predictions.shape == (3, 4, 2)
-    assert (predictions.std(axis=0) > 0).all()
+ALGORITHM = ensemble(MEMBER, 8)
+STEP = jax.jit(ALGORITHM.step)
+TASKS = jax.tree.map(lambda leaf: leaf[:1], scored_tasks(KEY, 2))
+
+
+def test_members_have_their_own_networks_and_share_what_was_fitted():
+    state, info = STEP(KEY, start(ALGORITHM)(KEY, TASKS), TASKS)
+    assert info.loss.shape == (8,)
+    assert ALGORITHM.predict(state.params, TASKS.description[0]).shape == (8, 4, 2)
+    kernels = state.params["network"]["Trunk_0"]["Dense_0"]["kernel"]
+    assert (kernels.std(axis=0) > 0).all()
     np.testing.assert_array_equal(state.params["base"][0], state.params["base"][1])
 
 
@@ -39,12 +42,10 @@ def test_a_member_sees_the_same_bootstrap_in_every_batch():
 
 
 def test_a_batch_without_any_task_of_a_member_is_used_as_it_is():
-    tasks = jax.tree.map(lambda leaf: leaf[:1], scored_tasks(KEY, 2))
-    algorithm = ensemble(MEMBER, 8)
-    state = start(algorithm)(KEY, tasks)
-    shares = jax.vmap(_shares, in_axes=(0, None))(state.keys, tasks.description)
+    state = start(ALGORITHM)(KEY, TASKS)
+    shares = jax.vmap(_shares, in_axes=(0, None))(state.keys, TASKS.description)
     assert jnp.any(shares == 0)
-    _, info = jax.jit(algorithm.step)(KEY, state, tasks)
+    _, info = STEP(KEY, state, TASKS)
     assert np.isfinite(info.loss).all()
 
 

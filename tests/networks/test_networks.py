@@ -47,7 +47,8 @@ def test_the_meta_optimizer_depends_on_the_description_once_it_has_weights():
     network = from_linen(MetaOptimizer(defaults={"a": (0.5,)}, width=8))
     x = jax.random.normal(KEY, (2, 4))
     params = jax.tree.map(
-        lambda leaf: leaf + jax.random.normal(KEY, leaf.shape), network.init(KEY, x)
+        lambda leaf: leaf + 0.2 * jax.random.normal(KEY, leaf.shape),
+        network.init(KEY, x),
     )
     got = network.apply(params, x)["a"]
     assert got[0] != got[1] and ((got > 0) & (got < 1)).all()

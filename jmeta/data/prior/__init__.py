@@ -56,7 +56,8 @@ def sample_table(
     _check(rows, features, num_classes, kind)
     size_key, layout_key, latent_key, target_key, show_key = jax.random.split(key, 5)
     fewest = min(fewest_rows, rows)
-    share = jax.random.uniform(size_key)
+    # Skewed towards the padded size: the smaller sizes have buckets of their own.
+    share = jax.random.uniform(size_key) ** 0.6
     num_rows = jnp.floor(fewest * jnp.exp(share * jnp.log(rows / fewest)) + 0.5)
     mask = jnp.arange(rows) < num_rows.astype(int)
 

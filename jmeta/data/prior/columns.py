@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jmeta.data.prior.draw import between, one_of, whole
 from jmeta.tasks import CATEGORY, INDICATOR, NUMBER, PADDING
 from jmeta.types import Array, Key
 
@@ -32,7 +33,7 @@ class Layout(NamedTuple):
 
     included: Bool[Array, " f"]
     levels: Int[Array, " f"]
-    edges: Float[Array, "f levels-1"]
+    edges: Float[Array, "f edges"]
     effects: Float[Array, "f levels"]
     one_hot: Bool[Array, " f"]
     missing: Float[Array, " f"]
@@ -43,47 +44,37 @@ class Layout(NamedTuple):
 
 def sample_layout(key: Key, features: int) -> Layout:
     """Draw what each of up to `features` features is, and lay them out."""
-    keys = jax.random.split(key, 12)
-    uniform = jax.random.uniform
-    width = jnp.exp(uniform(keys[0]) * jnp.log(features - 1.0)) + 1.0
+    table_key, feature_key, effect_key = jax.random.split(key, 3)
+    u = jax.random.uniform(table_key, (6,))
+    each = jax.random.uniform(feature_key, (features, 8 + MOST_LEVELS))
+    width = 2.0 * jnp.exp(u[0] ** 0.6 * jnp.log((features + 0.99) / 2.0))
     # A table is all continuous, all few-valued, or mixed.
-    style = jax.random.choice(
-        keys[1], jnp.array([0.0, 1.0, 0.5]), p=jnp.array([0.4, 0.25, 0.35])
-    )
-    few = uniform(keys[2], (features,)) < style
-    common = jax.random.randint(keys[3], (), 2, MOST_LEVELS + 1)
-    own = jax.random.randint(keys[4], (features,), 2, MOST_LEVELS + 1)
-    binary = uniform(keys[5], (features,)) < 0.3
-    same = uniform(keys[6]) < 0.4
-    levels = jnp.where(same, common, jnp.where(binary, 2, own))
-    levels = jnp.where(few, levels, 0)
+    style = one_of(u[1], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5])
+    few = each[:, 0] < style
+    common = whole(u[2], 2, MOST_LEVELS)
+    own = jnp.where(each[:, 1] < 0.3, 2, whole(each[:, 2], 2, MOST_LEVELS))
+    levels = jnp.where(few, jnp.where(u[3] < 0.4, common, own), 0)
 
-    share_key, effect_key, ordinal_key, hot_key, hot_share_key = jax.random.split(
-        keys[7], 5
-    )
-    edges = _edges(share_key, levels)
-    ordinal = uniform(ordinal_key, (features, 1)) < 0.6
+    ordinal = each[:, 3, None] < 0.6
     effects = jnp.where(
         ordinal,
         jnp.arange(MOST_LEVELS) / jnp.maximum(levels - 1, 1)[:, None] * 3.0 - 1.5,
         jax.random.normal(effect_key, (features, MOST_LEVELS)),
     )
-    hot_share = jax.random.choice(hot_share_key, jnp.array([0.0, 0.4, 1.0]))
-    one_hot = few & (levels > 2) & (uniform(hot_key, (features,)) < hot_share)
+    hot_share = one_of(u[4], [0.0, 0.4, 1.0])
+    one_hot = few & (levels > 2) & (each[:, 4] < hot_share)
     # The first feature is always one column wide, so that a table has a column.
     one_hot = one_hot.at[0].set(False)
 
-    some = uniform(keys[8]) < 0.25
-    missing = some & (uniform(keys[9], (features,)) < 0.4)
-    rate = 0.5 * uniform(keys[10], (features,)) ** 2
-    missing = jnp.where(missing & ~one_hot, rate, 0.0).at[0].set(0.0)
-    indicated = (missing > 0.0) & (uniform(keys[11], (features,)) < 0.9)
+    missing = (u[5] < 0.25) & (each[:, 5] < 0.4) & ~one_hot
+    missing = jnp.where(missing, 0.5 * each[:, 6] ** 2, 0.0).at[0].set(0.0)
+    indicated = (missing > 0.0) & (each[:, 7] < 0.9)
     end = jnp.cumsum(jnp.where(one_hot, levels, jnp.where(indicated, 2, 1)))
     start = jnp.concatenate([jnp.zeros(1, end.dtype), end[:-1]])
     return Layout(
         included=end <= jnp.floor(width).astype(int),
         levels=levels,
-        edges=edges,
+        edges=_edges(each[:, 8:], levels),
         effects=effects,
         one_hot=one_hot,
         missing=missing,
@@ -93,12 +84,10 @@ def sample_layout(key: Key, features: int) -> Layout:
     )
 
 
-def _edges(key: Key, levels: Int[Array, " f"]) -> Float[Array, "f levels-1"]:
+def _edges(u: Float[Array, "f shares"], levels: Int[Array, " f"]) -> Array:
     """Normal quantiles that cut each feature into levels of random shares."""
-    even_key, share_key = jax.random.split(key)
-    shape = (len(levels), MOST_LEVELS)
-    even = jax.random.uniform(even_key, (len(levels), 1))
-    shares = even + (1.0 - even) * jax.random.exponential(share_key, shape)
+    even = u[:, :1]
+    shares = even - (1.0 - even) * jnp.log1p(-u)
     shares = jnp.where(jnp.arange(MOST_LEVELS) < levels[:, None], shares, 0.0)
     total = jnp.maximum(jnp.sum(shares, axis=1, keepdims=True), 1e-6)
     cumulative = jnp.cumsum(shares, axis=1) / total
@@ -153,42 +142,38 @@ def show(
 def _warp(key: Key, values: Float[Array, "n f"]) -> Float[Array, "n f"]:
     """Skew, round and rescale continuous features, each in its own way."""
     rows, features = values.shape
-    keys = jax.random.split(key, 8)
-    uniform = jax.random.uniform
-    strength = 0.3 + uniform(keys[0], (features,))
+    table_key, feature_key, wild_key = jax.random.split(key, 3)
+    u = jax.random.uniform(table_key, ())
+    each = jax.random.uniform(feature_key, (features, 8))
     clipped = jnp.clip(values, -6.0, 6.0)
     forms = jnp.stack(
         [
             clipped,
-            jnp.exp(strength * clipped),
+            jnp.exp((0.3 + each[:, 0]) * clipped),
             clipped**3,
-            jax.scipy.stats.norm.cdf(clipped),
+            jax.nn.sigmoid(1.7 * clipped),
             jnp.maximum(clipped, 0.0),
         ]
     )
-    how_many = jax.random.choice(keys[1], jnp.array([0.0, 0.3, 0.8]))
-    form = jax.random.randint(keys[2], (features,), 1, len(forms))
-    form = jnp.where(uniform(keys[3], (features,)) < how_many, form, 0)
+    form = whole(each[:, 1], 1, len(forms) - 1)
+    form = jnp.where(each[:, 2] < one_of(u, [0.0, 0.3, 0.8]), form, 0)
     warped = jnp.take_along_axis(forms, form[None, None], axis=0)[0]
 
-    dirty = uniform(keys[4], (features,)) < 0.1
-    wild = uniform(keys[5], (rows, features)) < 0.02
-    warped = jnp.where(dirty & wild, warped * 8.0, warped)
-    round_key, step_key, scale_key, shift_key = jax.random.split(keys[6], 4)
-    step = 10.0 ** (-1.7 + 1.7 * uniform(step_key, (features,)))
-    rounded = uniform(round_key, (features,)) < 0.5
+    wild = jax.random.uniform(wild_key, (rows, features)) < 0.02
+    warped = jnp.where((each[:, 3] < 0.1) & wild, warped * 8.0, warped)
+    rounded = each[:, 4] < 0.5
+    step = 10.0 ** between(each[:, 5], -1.7, 0.0)
     warped = jnp.where(rounded, jnp.round(warped / step), warped)
-    scale = 10.0 ** (2.0 * jax.random.normal(scale_key, (features,)))
-    scale = jnp.where(rounded, 1.0, jnp.clip(scale, 1e-4, 1e4))
-    return scale * (warped + 3.0 * jax.random.normal(shift_key, (features,)).round())
+    scale = jnp.where(rounded, 1.0, 10.0 ** between(each[:, 6], -3.0, 4.0))
+    return scale * (warped + whole(each[:, 7], -5, 5))
 
 
 def _absent(
     key: Key, share: Float[Array, " f"], values: Float[Array, "n f"]
 ) -> Bool[Array, "n f"]:
     """Which values are missing: at random, or the more often the larger they are."""
-    chance_key, slope_key, kind_key = jax.random.split(key, 3)
+    chance_key, slope_key = jax.random.split(key)
     chance = jax.random.uniform(chance_key, values.shape)
-    slope = jax.random.normal(slope_key, share.shape)
-    slope = jnp.where(jax.random.uniform(kind_key) < 0.5, slope, 0.0)
+    slope = between(jax.random.uniform(slope_key, share.shape), -3.0, 3.0)
+    slope = jnp.where(jnp.abs(slope) < 1.5, 0.0, slope)
     return chance < share * 2.0 * jax.nn.sigmoid(slope * values)

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jmeta.data.prior.draw import between, log_between, one_of, weighted, whole
 from jmeta.types import Array, Key
 
 __all__ = ["Causes", "sample_latent", "standardise"]
 
 _MOST_CLUSTERS = 3
 _HIDDEN_LAYERS = 3
+_WIDEST = 24
 
 
 class Causes(NamedTuple):
@@ -46,9 +48,10 @@ def standardise(
 def sample_latent(
     key: Key, mask: Bool[Array, " n"], included: Bool[Array, " f"], num_classes: int
 ) -> Causes:
-    """Draw features in one of four ways, chosen at random for the table."""
+    """Draw features in one of three ways, chosen at random for the table."""
     source_key, plain_key, graph_key, cluster_key, copy_key = jax.random.split(key, 5)
-    source = jax.random.choice(source_key, 3, p=jnp.array([0.4, 0.35, 0.25]))
+    u = jax.random.uniform(source_key, (1,))
+    source = weighted(u, jnp.array([0.35, 0.3, 0.35]))[0]
     plain = _factors(plain_key, mask, len(included))
     nodes, graph = _graph(graph_key, mask, len(included), num_classes)
     grouped, cluster = _clusters(cluster_key, mask, len(included), num_classes)
@@ -60,21 +63,20 @@ def sample_latent(
 
 
 def _factors(key: Key, mask: Bool[Array, " n"], features: int) -> Float[Array, "n f"]:
-    """Independent features, or features that share a few factors."""
-    keys = jax.random.split(key, 6)
-    rows = len(mask)
-    own = jax.random.normal(keys[0], (rows, features))
-    heavy = jnp.exp(0.5 * jax.random.normal(keys[1], (rows, 1)))
-    own = jnp.where(jax.random.uniform(keys[2]) < 0.15, own * heavy, own)
-    num_factors = jax.random.randint(keys[3], (), 1, 5)
-    loadings = jax.random.normal(keys[4], (4, features))
-    loadings = jnp.where(jnp.arange(4)[:, None] < num_factors, loadings, 0.0)
-    shared = jax.random.normal(jax.random.fold_in(keys[4], 1), (rows, 4)) @ loadings
-    weight = jax.random.choice(keys[5], jnp.array([0.0, 0.5, 1.0, 3.0]))
-    return own + weight * shared
+    """Independent features, or features that share up to four factors."""
+    row_key, load_key, table_key = jax.random.split(key, 3)
+    u = jax.random.uniform(table_key, (3,))
+    draws = jax.random.normal(row_key, (len(mask), features + 5))
+    own, heavy, factors = jnp.split(draws, [features, features + 1], axis=1)
+    own = jnp.where(u[0] < 0.15, own * jnp.exp(0.5 * heavy), own)
+    loadings = jax.random.normal(load_key, (4, features))
+    there = jnp.arange(4)[:, None] < whole(u[1], 1, 4)
+    return own + one_of(u[2], [0.0, 0.5, 1.0, 2.0]) * (
+        factors @ jnp.where(there, loadings, 0.0)
+    )
 
 
-def _activate(key: Key, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
+def _activate(x: Float[Array, "n f"], form: Int[Array, " f"]) -> Float[Array, "n f"]:
     """Give every node a mechanism of its own."""
     forms = jnp.stack(
         [
@@ -88,12 +90,6 @@ def _activate(key: Key, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
             jnp.exp(-jnp.square(x)),
         ]
     )
-    pick_key, share_key, one_key, same_key = jax.random.split(key, 4)
-    own = jax.random.randint(pick_key, x.shape[1:], 1, len(forms))
-    linear = jax.random.uniform(share_key, x.shape[1:]) < 0.4
-    one = jax.random.randint(one_key, (), 0, len(forms))
-    same = jax.random.uniform(same_key) < 0.4
-    form = jnp.where(same, one, jnp.where(linear, 0, own))
     return jnp.take_along_axis(forms, form[None, None], axis=0)[0]
 
 
@@ -101,32 +97,34 @@ def _graph(
     key: Key, mask: Bool[Array, " n"], features: int, num_classes: int
 ) -> tuple[Float[Array, "n f"], Float[Array, "n classes"]]:
     """A layered causal graph; features and targets are nodes anywhere in it."""
-    keys = jax.random.split(key, _HIDDEN_LAYERS + 5)
-    width = min(features, 24)
-    rows = len(mask)
-    num_roots = jax.random.randint(keys[0], (), 2, max(width // 2, 3) + 1)
-    roots = jax.random.normal(keys[1], (rows, width))
-    layer = jnp.where(jnp.arange(width) < num_roots, roots, 0.0)
-    density = jax.random.uniform(keys[2], minval=0.1, maxval=0.7)
-    noise = jnp.exp(jax.random.uniform(keys[3], minval=-4.0, maxval=0.0))
-    layers = [layer]
-    for layer_key in keys[4 : 4 + _HIDDEN_LAYERS]:
-        weight_key, edge_key, noise_key, form_key = jax.random.split(layer_key, 4)
-        weights = jax.random.normal(weight_key, (width, width))
-        edges = jax.random.uniform(edge_key, (width, width)) < density
+    table_key, row_key, weight_key, node_key = jax.random.split(key, 4)
+    width = min(features, _WIDEST)
+    count = (1 + _HIDDEN_LAYERS) * width
+    u = jax.random.uniform(table_key, (5,))
+    draws = jax.random.normal(row_key, (len(mask), 1 + _HIDDEN_LAYERS, width))
+    weights = jax.random.normal(weight_key, (_HIDDEN_LAYERS, width, width, 2))
+    node = jax.random.uniform(node_key, (count, 3))
+
+    root = jnp.arange(width) < whole(u[0], 2, max(width // 2, 3))
+    # Of the second half of the normal draws, those this far out make an edge.
+    far = between(u[1], 0.7, 2.0)
+    noise = log_between(u[2], -4.0, -0.5)
+    own = jnp.where(node[:, 0] < 0.4, 0, whole(node[:, 1], 1, 7))
+    form = jnp.where(u[3] < 0.4, whole(u[4], 0, 7), own)
+    layers = [jnp.where(root, draws[:, 0], 0.0)]
+    for i in range(_HIDDEN_LAYERS):
         # A node keeps at least one parent, or it would be noise alone.
-        edges = edges | jnp.eye(width, dtype=bool)
-        layer = standardise(layer @ jnp.where(edges, weights, 0.0), mask)
-        layer = standardise(_activate(form_key, layer), mask)
-        layer = layer + noise * jax.random.normal(noise_key, (rows, width))
-        layers.append(layer)
+        edges = (jnp.abs(weights[i, :, :, 1]) > far) | jnp.eye(width, dtype=bool)
+        layer = layers[-1] @ jnp.where(edges, weights[i, :, :, 0], 0.0)
+        these = form[(i + 1) * width : (i + 2) * width]
+        layer = standardise(_activate(standardise(layer, mask), these), mask)
+        layers.append(layer + noise * draws[:, i + 1])
     nodes = jnp.concatenate(layers, axis=1)
-    alive = jnp.concatenate(
-        [jnp.arange(width) < num_roots, jnp.ones(_HIDDEN_LAYERS * width, bool)]
-    )
-    score = jnp.where(alive, jax.random.gumbel(keys[-1], alive.shape), -jnp.inf)
-    order = jnp.argsort(-score)
-    order = jnp.concatenate([order] * (1 + (features + num_classes) // len(order)))
+    alive = jnp.concatenate([root, jnp.ones(count - width, bool)])
+    # Targets are picked first: seldom roots, which little may depend on.
+    late = node[:, 2] + 0.5 * (jnp.arange(count) < width)
+    order = jnp.argsort(jnp.where(alive, late, 2.0))
+    order = jnp.tile(order, 1 + (features + num_classes) // count)
     picked = nodes[:, order[: features + num_classes]]
     return picked[:, num_classes:], standardise(picked[:, :num_classes], mask)
 
@@ -135,47 +133,36 @@ def _clusters(
     key: Key, mask: Bool[Array, " n"], features: int, num_classes: int
 ) -> tuple[Float[Array, "n f"], Float[Array, "n classes"]]:
     """Rows around the centres of their class, each centre with a shape of its own."""
-    keys = jax.random.split(key, 10)
-    rows = len(mask)
-    each = jax.random.randint(keys[0], (), 1, _MOST_CLUSTERS + 1)
-    usual = jax.random.uniform(keys[1]) < 0.6
-    most = jax.random.randint(keys[2], (), 2, num_classes + 1)
-    classes = jnp.where(usual, 2, most)
-    lean = jnp.exp(0.8 * jax.random.normal(keys[3], (num_classes,)))
-    lean = jnp.where(jnp.arange(num_classes) < classes, jnp.log(lean), -jnp.inf)
-    label = jax.random.categorical(keys[4], lean, shape=(rows,))
-    which = jnp.floor(jax.random.uniform(keys[5], (rows,)) * each).astype(int)
+    keys = jax.random.split(key, 7)
+    rows, count = len(mask), num_classes * _MOST_CLUSTERS
+    u = jax.random.uniform(keys[0], (8,))
+    row = jax.random.uniform(keys[1], (rows, 2))
+    carries = jax.random.uniform(keys[2], (features,)) < 0.1 + 0.9 * u[0]
+    classes = jnp.where(u[1] < 0.65, 2, whole(u[2], 2, num_classes))
+    lean = jnp.exp(0.5 * jax.random.normal(keys[3], (num_classes,)))
+    label = weighted(row[:, 0], jnp.where(jnp.arange(num_classes) < classes, lean, 0))
+    which = whole(row[:, 1], 0, whole(u[3], 1, _MOST_CLUSTERS) - 1)
     cluster = label * _MOST_CLUSTERS + which
-    count = num_classes * _MOST_CLUSTERS
 
-    apart = jnp.exp(jax.random.uniform(keys[6], minval=-1.5, maxval=1.0))
-    useful = jax.random.uniform(keys[7]) ** 2
-    carries = jax.random.uniform(keys[8], (features,)) < 0.1 + 0.9 * useful
-    centre_key, scale_key, common_key, mix_key = jax.random.split(keys[9], 4)
-    centres = apart * carries * jax.random.normal(centre_key, (count, features))
-    differ = jax.random.choice(jax.random.fold_in(mix_key, 1), jnp.array([0.0, 0.6]))
-    scales = jnp.exp(differ * carries * jax.random.normal(scale_key, (count, features)))
-    noise = jax.random.normal(common_key, (rows, features))
-    mixing = jax.random.normal(mix_key, (features, features)) / jnp.sqrt(features)
-    together = jax.random.choice(
-        jax.random.fold_in(mix_key, 2), jnp.array([0.0, 0.5, 1.0])
-    )
-    noise = noise + together * (noise @ mixing)
-    x = centres[cluster] + scales[cluster] * noise
+    shape = jax.random.normal(keys[4], (count, features, 2)) * carries[:, None]
+    centres = log_between(u[4], -0.7, 1.2) * shape[:, :, 0]
+    scales = jnp.exp(one_of(u[5], [0.0, 0.6]) * shape[:, :, 1])
+    noise = jax.random.normal(keys[5], (rows, features))
+    mixing = jax.random.normal(keys[6], (features, features)) / jnp.sqrt(features)
+    noise = noise + one_of(u[6], [0.0, 0.5, 1.0]) * (noise @ mixing)
     hot = jax.nn.one_hot(label, num_classes)
-    return x, hot
+    return centres[cluster] + scales[cluster] * noise, hot
 
 
 def _repeat(
     key: Key, values: Float[Array, "n f"], included: Bool[Array, " f"]
 ) -> Float[Array, "n f"]:
     """In some tables, make some features near copies of others."""
-    keys = jax.random.split(key, 5)
+    table_key, feature_key, row_key = jax.random.split(key, 3)
     features = values.shape[1]
-    some = jax.random.uniform(keys[0]) < 0.2
-    copied = some & (jax.random.uniform(keys[1], (features,)) < 0.3)
-    logits = jnp.where(included, 0.0, -jnp.inf)
-    source = jax.random.categorical(keys[2], logits, shape=(features,))
-    noise = jnp.exp(jax.random.uniform(keys[3], (features,), minval=-6.0, maxval=0.0))
-    near = values[:, source] + noise * jax.random.normal(keys[4], values.shape)
+    each = jax.random.uniform(feature_key, (features, 3))
+    copied = (jax.random.uniform(table_key) < 0.25) & (each[:, 0] < 0.4)
+    source = weighted(each[:, 1], included.astype(values.dtype))
+    noise = log_between(each[:, 2], -6.0, 0.0)
+    near = values[:, source] + noise * jax.random.normal(row_key, values.shape)
     return jnp.where(copied, near, values)

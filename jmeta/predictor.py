@@ -1,0 +1,236 @@
+"""A recommended model: fitted on all rows, calibrated out of fold, saved and read.
+
+Nothing executes on load: the file holds arrays, and the program that uses them is
+rebuilt from the learners' names.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta import choose, learners, score
+from jmeta.errors import InputError
+from jmeta.recommend import COVERAGE, Member, Recommendation, cross_folds
+from jmeta.tasks import PADDING, Table, bucket
+from jmeta.types import Key
+
+__all__ = ["Predictor", "fit"]
+
+
+_fit = jax.jit(score.fit, static_argnames=("learner",))
+_predict = jax.jit(score.predict, static_argnames=("learner",))
+_fit_calibration = jax.jit(choose.fit_calibration)
+_calibrate = jax.jit(choose.calibrate)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Predictor:
+    """A recommended model, fitted on all rows and calibrated out of fold.
+
+    Attributes:
+      kind: `"classes"` or `"number"`.
+      num_classes: not padded; 0 for a number.
+      features: the width of the table, not padded.
+      rows: of the table it was fitted on, padded.
+      members: what is averaged.
+      fitted: each member's weights, in the same order, as host arrays.
+      calibration: of the averaged probabilities; None for a number.
+      reach: half the width of a number's 90 % interval; 0 for classes.
+    """
+
+    kind: str
+    num_classes: int
+    features: int
+    rows: int
+    members: tuple[Member, ...]
+    fitted: tuple[score.Fitted, ...]
+    calibration: choose.Calibration | None
+    reach: float
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities `(n, classes)`, or numbers `(n,)`, of rows as encoded.
+
+        Args:
+          x: `(n, features)` float32, encoded as the table that was fitted.
+        """
+        limit = max(64, min(4096, 2**26 // self.rows))
+        parts = [
+            self._predict_some(x[first : first + limit])
+            for first in range(0, len(x), limit)
+        ]
+        if not parts:
+            return np.zeros((0, self.num_classes) if self.num_classes else (0,))
+        return np.concatenate(parts)
+
+    def _predict_some(self, x: np.ndarray) -> np.ndarray:
+        rows, width = bucket(len(x), "rows"), bucket(self.features, "features")
+        padded = np.zeros((rows, width), np.float32)
+        padded[: len(x), : x.shape[1]] = x
+        classes = _padded_classes(self.num_classes)
+        total: Any = 0.0
+        for member, fitted in zip(self.members, self.fitted):
+            learner = learners.get(member.learner, classes)
+            out = _predict(learner, fitted, jnp.asarray(padded))
+            if self.kind == learners.CLASSES:
+                out = jax.nn.softmax(out)
+            total = total + member.weight * out
+        if self.calibration is None:
+            return np.asarray(total)[: len(x)]
+        out = np.asarray(_calibrate(self.calibration, total), np.float64)
+        out = out[: len(x), : self.num_classes]
+        return out / out.sum(axis=1, keepdims=True)
+
+    def to_params(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Nested dicts of arrays, and what JSON holds: together, the predictor."""
+        params: dict[str, Any] = {
+            f"member{i}": {
+                f"leaf{j}": np.asarray(leaf)
+                for j, leaf in enumerate(jax.tree.leaves(fitted))
+            }
+            for i, fitted in enumerate(self.fitted)
+        }
+        if self.calibration is not None:
+            params["calibration"] = {
+                name: np.asarray(leaf)
+                for name, leaf in self.calibration._asdict().items()
+            }
+        fields = ("kind", "num_classes", "features", "rows", "reach")
+        header = {name: getattr(self, name) for name in fields}
+        return params, header | {"members": [list(m) for m in self.members]}
+
+    @staticmethod
+    def from_params(params: dict[str, Any], header: dict[str, Any]) -> "Predictor":
+        """What `to_params` gave, checked against this version's learners.
+
+        Raises:
+          InputError: if the arrays are not what the learners make.
+        """
+        members = tuple(
+            Member(name, tuple(unit), weight)
+            for name, unit, weight in header["members"]
+        )
+        fitted = tuple(
+            _restored(member, params[f"member{i}"], header)
+            for i, member in enumerate(members)
+        )
+        calibration = None
+        if "calibration" in params:
+            calibration = choose.Calibration(**params["calibration"])
+        fields = ("kind", "num_classes", "features", "rows", "reach")
+        return Predictor(
+            members=members,
+            fitted=fitted,
+            calibration=calibration,
+            **{name: header[name] for name in fields},
+        )
+
+
+def _padded_classes(num_classes: int) -> int | None:
+    return bucket(num_classes, "classes") if num_classes else None
+
+
+def _restored(
+    member: Member, leaves: dict[str, Any], header: dict[str, Any]
+) -> score.Fitted:
+    """A member's weights, put back into the record that its learner makes."""
+    learner = learners.get(member.learner, _padded_classes(header["num_classes"]))
+    rows, width = header["rows"], bucket(header["features"], "features")
+    spec = jax.ShapeDtypeStruct
+    target = jnp.int32 if header["kind"] == learners.CLASSES else jnp.float32
+    table = Table(
+        x=spec((rows, width), jnp.float32),
+        y=spec((rows,), target),
+        mask=spec((rows,), jnp.bool_),
+        columns=spec((width,), jnp.int32),
+    )
+    expected = jax.eval_shape(
+        lambda table: score.fit(
+            learner, jax.random.key(0), _settings(member, learner), table, table.mask
+        ),
+        table,
+    )
+    shapes, structure = jax.tree.flatten(expected)
+    found = [leaves.get(f"leaf{j}") for j in range(len(shapes))]
+    for shape, leaf in zip(shapes, found):
+        if leaf is None or leaf.shape != shape.shape or leaf.dtype != shape.dtype:
+            raise InputError(
+                f"the fitted {member.learner} does not fit this version of jmeta; "
+                "fit it again: jmeta recommend TABLE --target COLUMN --fit DIR."
+            )
+    return jax.tree.unflatten(structure, found)
+
+
+def _settings(member: Member, learner: Any) -> Any:
+    return learner.space.decode(jnp.asarray(member.unit, jnp.float32))
+
+
+def fit(
+    recommendation: Recommendation,
+    table: Table,
+    *,
+    full: Table | None = None,
+    seed: int = 0,
+) -> Predictor:
+    """Train what was recommended on all rows, and calibrate it.
+
+    Args:
+      recommendation: of this table.
+      table: what the recommendation was made on; its out-of-fold predictions
+        calibrate.
+      full: all rows, where `table` is a subsample of them; None for `table`.
+      seed: of folds and draws; the recommendation's, or any.
+    """
+    full = table if full is None else full
+    kind = recommendation.task["kind"]
+    num_classes = recommendation.task["classes"] or 0
+    classes = _padded_classes(num_classes)
+    key = jax.random.key(seed)
+    members = recommendation.members
+    fitted = []
+    for member in members:
+        learner = learners.get(member.learner, classes)
+        settings = _settings(member, learner)
+        fitted.append(_fit(learner, key, settings, full, full.mask))
+    mixed = recommendation.out_of_fold
+    if mixed is None:
+        mixed = _out_of_fold(members, classes, key, table, seed)
+    calibration, reach = None, 0.0
+    if kind == learners.CLASSES:
+        calibration = _fit_calibration(jnp.asarray(mixed), table.y, table.mask)
+    else:
+        errors = np.sort(np.abs(mixed - np.asarray(table.y))[np.asarray(table.mask)])
+        place = int(np.ceil(COVERAGE * (len(errors) + 1))) - 1
+        reach = float(errors[min(place, len(errors) - 1)])
+    return Predictor(
+        kind=kind,
+        num_classes=num_classes,
+        features=int((np.asarray(table.columns) != PADDING).sum()),
+        rows=int(full.mask.shape[0]),
+        members=members,
+        fitted=tuple(jax.device_get(fitted)),
+        calibration=jax.device_get(calibration),
+        reach=reach,
+    )
+
+
+def _out_of_fold(
+    members: tuple[Member, ...],
+    classes: int | None,
+    key: Key,
+    table: Table,
+    seed: int,
+) -> np.ndarray:
+    """The averaged prediction of every row by models that have not seen it."""
+    folds = cross_folds(seed, table)
+    mixed: Any = 0.0
+    for member in members:
+        learner = learners.get(member.learner, classes)
+        units = jnp.asarray([member.unit], jnp.float32)
+        one = score.cross_predict(
+            learner, key, units, jnp.asarray(1), table, folds, chunk=1
+        )
+        mixed = mixed + member.weight * np.asarray(one[0])
+    return mixed
