@@ -38,6 +38,8 @@ class Learner(NamedTuple):
       predict: `(weights, x) -> logits (n, classes)` for classes, where
         `softmax(logits)` is the prediction and a class that is not in the support
         has a logit of `ABSENT`; `-> mean (n,)` for a number.
+      uneven: whether settings differ so much in cost (depth, rounds) that they are
+        better fitted one after another than in one batch, which pays for the worst.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Learner(NamedTuple):
     space: Space
     fit: Callable[[Key, Settings, Examples], Weights]
     predict: Callable[[Weights, Array], Array]
+    uneven: bool = False
 
 
 class MetaAlgorithm(NamedTuple):

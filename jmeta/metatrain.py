@@ -181,15 +181,10 @@ def _costs(run: _Run, data: MetaDataset) -> np.ndarray:
     return np.clip(data.scores * signs(run.kind), -1.0, 4.0).astype(np.float32)
 
 
-def _batches(arrays: Any, num_tasks: int, batch: int) -> Callable[[Key], Any]:
-    """Draw a batch of tasks, with replacement, from arrays on the device."""
-    arrays = jax.tree.map(jnp.asarray, arrays)
-
-    def sample(key: Key) -> Any:
-        rows = jax.random.randint(key, (batch,), 0, num_tasks)
-        return jax.tree.map(lambda leaf: leaf[rows], arrays)
-
-    return sample
+def _batch(tasks: Any, num_tasks: int, batch: int, key: Key) -> Any:
+    """Some tasks, drawn with replacement."""
+    rows = jax.random.randint(key, (batch,), 0, num_tasks)
+    return jax.tree.map(lambda leaf: leaf[rows], tasks)
 
 
 def _trained(
@@ -203,7 +198,9 @@ def _trained(
     **options: Any,
 ) -> Any:
     """The final state of one algorithm on tasks that are held in memory."""
+    tasks = jax.tree.map(jnp.asarray, tasks)
     num_tasks = len(jax.tree.leaves(tasks)[0])
+    sample = functools.partial(_batch, tasks, num_tasks, min(batch, num_tasks))
     checkpoints = run.checkpoints(stage)
 
     stage_name = f"learn {stage}"
@@ -214,13 +211,13 @@ def _trained(
     try:
         return train.train(
             algorithm,
-            _batches(tasks, num_tasks, min(batch, num_tasks)),
+            sample,
             key,
             num_steps=num_steps,
             steps_per_call=min(50, num_steps),
             checkpoints=checkpoints,
             checkpoint_every=max(250, num_steps // 4),
-            init_tasks=jax.tree.map(jnp.asarray, tasks),
+            init_tasks=tasks,
             log=run.log(stage_name),
             progress=listen,
             **options,

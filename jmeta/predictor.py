@@ -13,7 +13,7 @@ import numpy as np
 
 from jmeta import choose, learners, score
 from jmeta.errors import InputError
-from jmeta.recommend import COVERAGE, Member, Recommendation, cross_folds
+from jmeta.recommend import COVERAGE, SLOTS, Member, Recommendation, cross_folds
 from jmeta.tasks import PADDING, Table, bucket
 from jmeta.types import Key
 
@@ -228,9 +228,10 @@ def _out_of_fold(
     mixed: Any = 0.0
     for member in members:
         learner = learners.get(member.learner, classes)
-        units = jnp.asarray([member.unit], jnp.float32)
+        units = np.zeros((SLOTS, len(learner.space)), np.float32)
+        units[0] = member.unit
         one = score.cross_predict(
-            learner, key, units, jnp.asarray(1), table, folds, chunk=1
+            learner, key, jnp.asarray(units), jnp.asarray(1), table, folds
         )
         mixed = mixed + member.weight * np.asarray(one[0])
     return mixed

@@ -246,8 +246,7 @@ def _cross_validate(
         size = len(learner.space)
         for first in range(0, len(members), SLOTS):
             some = members[first : first + SLOTS]
-            slots = 1 if len(some) == 1 else SLOTS
-            units = np.zeros((slots, size), np.float32)
+            units = np.zeros((SLOTS, size), np.float32)
             units[: len(some)] = [task.units[places[m]] for m in some]
             predicted = score.cross_predict(
                 learner,
@@ -256,7 +255,6 @@ def _cross_validate(
                 jnp.asarray(len(some)),
                 task.table,
                 folds,
-                chunk=min(slots, 4),
             )
             out |= {m: predicted[i] for i, m in enumerate(some)}
     return np.stack([np.asarray(out[m]) for m in range(len(places))])

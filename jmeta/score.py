@@ -119,7 +119,7 @@ def predict_folds(
     return jax.vmap(over_settings, in_axes=(0, None))(supports, settings)
 
 
-@functools.partial(jax.jit, static_argnames=("learner", "chunk"))
+@functools.partial(jax.jit, static_argnames=("learner",))
 def cross_predict(
     learner: Learner,
     key: Key,
@@ -127,13 +127,12 @@ def cross_predict(
     num_units: Int[Array, ""],
     table: Table,
     folds: Folds,
-    *,
-    chunk: int,
 ) -> Float[Array, "slots n *classes"]:
     """Out-of-fold predictions of the first `num_units` settings on one table.
 
     Every row is predicted by the fold in whose query it is. One compiled program
-    serves any number of settings up to the slots, and computes only those.
+    serves any number of settings up to the slots, and computes only those, all folds
+    at once.
 
     Args:
       learner: whose settings they are.
@@ -142,53 +141,53 @@ def cross_predict(
       num_units: how many are real.
       table: one table.
       folds: its splits.
-      chunk: settings fitted at a time; divides the slots.
 
     Returns:
       Probabilities, or numbers; zeros in the slots that are padding and in rows that
       no fold queries.
     """
 
-    def body(index: Array, out: Array) -> Array:
-        first = index * chunk
-        some = jax.lax.dynamic_slice_in_dim(units, first, chunk)
-        predicted = predict_folds(learner, key, some, table, folds.support)
+    def one(index: Array | int) -> Array:
+        unit = jax.lax.dynamic_slice_in_dim(units, index, 1)
+        predicted = predict_folds(learner, key, unit, table, folds.support)[:, 0]
         if learner.kind == learners.CLASSES:
             predicted = jax.nn.softmax(predicted)
-        query = folds.query[:, None, :]
-        if predicted.ndim == 4:
-            query = query[..., None]
-        predicted = jnp.sum(jnp.where(query, predicted, 0.0), axis=0)
-        return jax.lax.dynamic_update_slice_in_dim(out, predicted, first, axis=0)
+        query = folds.query if predicted.ndim == 2 else folds.query[..., None]
+        return jnp.sum(jnp.where(query, predicted, 0.0), axis=0)
 
-    one = jax.eval_shape(
-        lambda: predict_folds(learner, key, units[:1], table, folds.support)
+    shape = jax.eval_shape(one, 0)
+    out = jnp.zeros((units.shape[0], *shape.shape), shape.dtype)
+    return jax.lax.fori_loop(
+        0, num_units, lambda index, out: out.at[index].set(one(index)), out
     )
-    out = jnp.zeros((units.shape[0], *one.shape[2:]), one.dtype)
-    return jax.lax.fori_loop(0, (num_units + chunk - 1) // chunk, body, out)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "chunk"))
 def _score_learner(
     learner: Learner, key: Key, units: Array, tables: Table, folds: Folds, chunk: int
 ) -> Array:
-    def one(each: tuple[Array, Table, Folds]) -> Array:
+    """Scores `(tasks, settings, folds, scores)`; units may have a task axis."""
+    number = jnp.arange(tables.mask.shape[0])
+
+    def one(each: tuple[Array, Table, Folds], units: Array) -> Array:
         number, table, split = each
-        out = predict_folds(
-            learner,
-            jax.random.fold_in(key, number),
-            units if units.ndim == 2 else units[number],
-            table,
-            split.support,
-        )
+        own = units if units.ndim == 2 else units[number]
+        task_key = jax.random.fold_in(key, number)
+        out = predict_folds(learner, task_key, own, table, split.support)
         if learner.kind == learners.CLASSES:
             out = jax.nn.softmax(out)
         over_settings = jax.vmap(metrics.score_all, in_axes=(0, None, None))
         scores = jax.vmap(over_settings, in_axes=(0, None, 0))
         return jnp.moveaxis(scores(out, table.y, split.query), 0, 1)
 
-    number = jnp.arange(tables.mask.shape[0])
-    return jax.lax.map(one, (number, tables, folds), batch_size=chunk)
+    def all_tasks(units: Array) -> Array:
+        each = (number, tables, folds)
+        return jax.lax.map(lambda e: one(e, units), each, batch_size=chunk)
+
+    if not learner.uneven:
+        return all_tasks(units)
+    alone = jnp.moveaxis(units, -2, 0)[..., None, :]
+    return jnp.moveaxis(jax.lax.map(all_tasks, alone)[:, :, 0], 0, 1)
 
 
 def group(candidates: Sequence[Candidate]) -> dict[str, list[int]]:
@@ -225,7 +224,7 @@ def score(
       The scores in the order of `jmeta.metrics.SCORES`.
     """
     if chunk is None:
-        chunk = max(1, min(64, 8192 // tables.mask.shape[1]))
+        chunk = max(1, min(8, 4096 // tables.mask.shape[1]))
     columns: dict[int, Array] = {}
     for name, places in group(candidates).items():
         learner = learners.get(name, num_classes)

@@ -202,7 +202,14 @@ def boosted_trees(num_classes: int) -> Learner:
             logits = logits * jnp.asarray([-0.5, 0.5], logits.dtype)
         return jnp.where(weights.present, logits, ABSENT)
 
-    return Learner("boosted_trees", "classes", boosted_space(), fit, predict)
+    return Learner(
+        name="boosted_trees",
+        kind="classes",
+        space=boosted_space(),
+        fit=fit,
+        predict=predict,
+        uneven=True,
+    )
 
 
 def boosted_trees_regressor() -> Learner:
@@ -224,4 +231,11 @@ def boosted_trees_regressor() -> Learner:
     ) -> Float[Array, " n"]:
         return raw_outputs(weights.base, weights.trees, x)[:, 0]
 
-    return Learner("boosted_trees_regressor", "number", boosted_space(), fit, predict)
+    return Learner(
+        name="boosted_trees_regressor",
+        kind="number",
+        space=boosted_space(),
+        fit=fit,
+        predict=predict,
+        uneven=True,
+    )

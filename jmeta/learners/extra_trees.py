@@ -216,7 +216,14 @@ def extra_trees(num_classes: int) -> Learner:
         p = averaged(weights.trees, x)
         return jnp.where(weights.present, jnp.log(jnp.maximum(p, 1e-6)), ABSENT)
 
-    return Learner("extra_trees", "classes", extra_space(), fit, predict)
+    return Learner(
+        name="extra_trees",
+        kind="classes",
+        space=extra_space(),
+        fit=fit,
+        predict=predict,
+        uneven=True,
+    )
 
 
 def extra_trees_regressor() -> Learner:
@@ -236,4 +243,11 @@ def extra_trees_regressor() -> Learner:
     ) -> Float[Array, " n"]:
         return averaged(weights.trees, x)[:, 0]
 
-    return Learner("extra_trees_regressor", "number", extra_space(), fit, predict)
+    return Learner(
+        name="extra_trees_regressor",
+        kind="number",
+        space=extra_space(),
+        fit=fit,
+        predict=predict,
+        uneven=True,
+    )
