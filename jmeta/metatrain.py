@@ -72,7 +72,7 @@ class Plan:
     proposed: float = 0.6
     num_steps: int = 3000
     optimizer_steps: int = 1000
-    through_steps: int = 200
+    through_steps: int = 100
     batch: int = 64
     learning_rate: float = 2e-3
     shape: Shape = dataclasses.field(default_factory=Shape)
@@ -83,7 +83,7 @@ _SHARES = {
         (0.45, Bucket(256, 16, 2, 40, 192), 32),
         (0.2, Bucket(256, 16, 4, 40, 192), 32),
         (0.2, Bucket(1024, 32, 2, 150, 768), 16),
-        (0.15, Bucket(512, 64, 8, 100, 400), 16),
+        (0.15, Bucket(512, 32, 8, 100, 400), 16),
     ),
     learners.NUMBER: (
         (0.6, Bucket(256, 16, 2, 40, 192), 32),
@@ -283,7 +283,7 @@ def _learn_optimizers(run: _Run, key: Key, data: MetaDataset) -> dict[str, Any]:
             optimizer_network(through),
             [learners.get(name, bucket.num_classes) for name in through],
             optax.adam(optax.cosine_decay_schedule(3e-3, plan.through_steps)),
-            micro_batch=min(8, plan.batch),
+            micro_batch=min(8, plan.batch, pool),
             feature_dropout=0.05,
         )
         state = _trained(
@@ -293,7 +293,7 @@ def _learn_optimizers(run: _Run, key: Key, data: MetaDataset) -> dict[str, Any]:
             _through_tasks(draw_key, pool, bucket, run.kind),
             through_key,
             plan.through_steps,
-            plan.batch,
+            min(plan.batch, 32),
         )
         out["through"] = state.params
     return out

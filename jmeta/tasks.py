@@ -274,8 +274,9 @@ def apply_scaling(
     https://arxiv.org/abs/2407.04491, section 3.
     """
     away = jnp.where(jnp.isfinite(x) & scaling.keep, x - scaling.centre, 0.0)
-    z = away / scaling.scale
-    squashed = z / jnp.sqrt(1.0 + jnp.square(jnp.clip(z, -1e15, 1e15) / 4.0))
+    # Clipped, since the square of a huge number is infinite.
+    z = jnp.clip(away / scaling.scale, -1e15, 1e15)
+    squashed = z / jnp.sqrt(1.0 + jnp.square(z / 4.0))
     return jnp.where(scaling.number, squashed, z)
 
 
