@@ -1,33 +1,45 @@
-"""The command line: parse, call, print. Only this module prints or reads arguments."""
+"""The command line: parse, call, print. Only this module reads arguments."""
 
-import json
+import contextlib
 import os
-import pathlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
+from jmeta import __version__, runs, screen
 from jmeta.errors import InputError
 
 __all__ = ["main"]
 
-Positional = tyro.conf.Positional
-Path = pathlib.Path
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_INPUT = 2
+EXIT_SIGNAL = 128  # Plus the signal's number, as shells count.
+LARGEST_SEED = 2**32 - 1
+RUN, DEMO = Path("runs/meta"), Path("jmeta-quickstart")
 
-Metric = Literal[
-    "log_loss",
-    "brier",
-    "auc",
-    "balanced_accuracy",
-    "calibration_error",
-    "rmse",
-    "mae",
-    "r2",
-]
+
+def _hint(default: str) -> str:
+    return f"(default: {default})"
+
+
 Help = tyro.conf.arg
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Columns = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    Help(metavar="COLUMN", help_behavior_hint="(may be given many times)"),
+]
+TableFile = Annotated[tyro.conf.Positional[Path], Help(metavar="TABLE")]
+Target = Annotated[str, Help(metavar="COLUMN")]
+Kind = Annotated[
+    Literal["classes", "number"] | None, Help(help_behavior_hint=_hint("inferred"))
+]
+Seed = Annotated[int, Help(metavar="INTEGER")]
+Count = Annotated[int, Help(metavar="COUNT")]
 
 app = tyro.extras.SubcommandApp()
 
@@ -51,7 +63,7 @@ def _prepare() -> None:
 
 def _types(
     number: Sequence[str], category: Sequence[str], ignore: Sequence[str]
-) -> Any:
+) -> dict[str, str]:
     types: dict[str, str] = {}
     for word, names in (("number", number), ("category", category), ("ignore", ignore)):
         for name in names:
@@ -61,6 +73,17 @@ def _types(
                     "choose one."
                 )
     return types
+
+
+def _at_least(least: int, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < least:
+            raise InputError(f"--{name} must be at least {least}, got {count}.")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed must be between 0 and {LARGEST_SEED}, got {seed}.")
 
 
 def _read(
@@ -76,52 +99,74 @@ def _read(
 
 @app.command
 def recommend(
-    table: Annotated[Positional[Path], Help(metavar="TABLE")],
+    table: TableFile,
     /,
-    target: str,
-    budget: int = 0,
-    metric: Metric | None = None,
-    fit: Annotated[Path | None, Help(metavar="DIR")] = None,
-    report: Annotated[Path | None, Help(metavar="FILE.html")] = None,
-    model: Annotated[Path | None, Help(metavar="RUN_OR_FILE")] = None,
-    kind: Literal["classes", "number"] | None = None,
-    number: tuple[str, ...] = (),
-    category: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
+    target: Target,
+    budget: Count = 0,
+    metric: Annotated[
+        str | None,
+        Help(metavar="METRIC", help_behavior_hint=_hint("log_loss, or rmse")),
+    ] = None,
+    fit: Annotated[
+        Path | None, Help(metavar="DIR", help_behavior_hint=_hint("do not fit"))
+    ] = None,
+    report: Annotated[
+        Path | None,
+        Help(
+            metavar="FILE.html", help_behavior_hint=_hint("with --fit, DIR/report.html")
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        Help(metavar="RUN_OR_FILE", help_behavior_hint=_hint("the one that ships")),
+    ] = None,
+    kind: Kind = None,
+    number: Columns = (),
+    category: Columns = (),
+    ignore: Columns = (),
     ensemble: bool = True,
-    seed: int = 0,
-    json: bool = False,
+    seed: Seed = 0,
+    json: Flag = False,
 ) -> None:
     """Say which model with which settings to use on a table, and why.
 
     Example: jmeta recommend patients.csv --target died --budget 8 --fit model/
 
     Args:
-        table: CSV, TSV, Parquet or ARFF; text files may be gzipped.
-        target: the column to predict.
-        budget: how many candidates to cross-validate; 0 decides by the table's
-            description alone.
-        metric: what to choose by; log_loss for classes and rmse for a number if
-            nothing is said.
-        fit: also fit what is recommended on all rows, calibrate it, and write it
-            into this folder, for `jmeta predict`.
-        report: also write a page that explains the recommendation.
-        model: a run folder of `jmeta train`, or a model file; the shipped one if
-            nothing is said.
-        kind: of the target; inferred if nothing is said.
-        number: columns to read as numbers.
-        category: columns to read as categories.
-        ignore: columns to leave out.
-        ensemble: with a budget, average the candidates that were tried.
-        seed: decides folds and draws.
-        json: print one JSON object and nothing else.
+        table: CSV, TSV, Parquet, ARFF or NumPy; text may be gzipped. Its first line
+            names the columns.
+        target: The column to predict; rows where it is missing are left out.
+        budget: How many candidates to cross-validate. 0 decides from the table's
+            description alone, in about a second; 8 or 32 take longer and do better.
+        metric: What to choose by. For classes: log_loss, brier, auc,
+            balanced_accuracy or calibration_error; for a number: rmse, mae or r2.
+        fit: Also fit what is recommended on all rows, calibrate it, and write it
+            into this new folder, for `jmeta predict`.
+        report: Also write a page that explains the recommendation.
+        model: The meta-model that decides: a run folder of `jmeta train`, or a
+            model file.
+        kind: Of the target.
+        number: Read this column as numbers.
+        category: Read this column as a category.
+        ignore: Leave this column out.
+        ensemble: With a budget, average the candidates that were tried instead of
+            taking the best.
+        seed: Decides folds and draws.
+        json: Print one JSON object and nothing else.
     """
+    _at_least(0, budget=budget)
+    _check_seed(seed)
     types = _types(number, category, ignore)
     if fit is not None:
-        _refuse_full(fit)
+        runs.check_new_folder(fit)
+    if report is not None:
+        runs.check_output(report)
+        if report.is_dir():
+            raise InputError(f"{report}: is a folder; name a file in it.")
     encoded = _read(table, target, kind, types, seed)
     _prepare()
     from jmeta import pipeline
+    from jmeta.report import recommendation_report
 
     made = pipeline.recommend_table(
         encoded,
@@ -133,27 +178,32 @@ def recommend(
     )
     plain = made.to_json()
     notes = [*encoded.encoder.notes, *encoded.target.notes]
-    if fit is not None:
-        pipeline.fit_table(encoded, made, seed=seed).save(fit)
-        _write(fit / "recommendation.json", _dumps(plain) + "\n")
-        report = report or fit / "report.html"
-    if report is not None:
-        from jmeta import __version__
-        from jmeta.report import recommendation_report
 
-        recommendation_report(report, plain, notes, __version__)
+    def write_report(path: Path) -> None:
+        recommendation_report(path, plain, notes, __version__, name=table.name)
+
+    if fit is not None:
+        fitted = pipeline.fit_table(encoded, made, seed=seed)
+        with runs.whole_folder(fit) as folder:
+            fitted.save(folder)
+            runs.write_text(folder / "recommendation.json", runs.to_json(plain) + "\n")
+            write_report(folder / "report.html")
+    if report is not None:
+        with runs.writing(report):
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(report)
     if json:
-        print(_dumps(plain))
+        print(runs.to_json(plain))
         return
-    _show_recommendation(plain, notes)
+    screen.show_recommendation(plain, notes)
     if fit is not None:
         _say(f"Fitted and saved in {fit}; predict with: jmeta predict {fit} TABLE")
 
 
 @app.command
 def predict(
-    model: Annotated[Positional[Path], Help(metavar="DIR")],
-    table: Annotated[Positional[Path], Help(metavar="TABLE")],
+    model: Annotated[tyro.conf.Positional[Path], Help(metavar="DIR")],
+    table: TableFile,
     /,
     out: Annotated[Path, Help(metavar="FILE.csv")],
 ) -> None:
@@ -162,10 +212,18 @@ def predict(
     Example: jmeta predict model/ new_patients.csv --out predicted.csv
 
     Args:
-        model: the folder that `jmeta recommend --fit` wrote.
-        table: its columns are matched by name; the target may be absent.
-        out: where to write: one row a row, with probabilities or an interval.
+        model: The folder that `jmeta recommend --fit` wrote.
+        table: Its columns are matched by name, in any order; the target may be absent.
+        out: Where to write, one line a row in the table's order: the prediction with
+            the probability of every class, or with the ends of a 90 % interval.
     """
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"{out}: must end in .csv, which is what is written.")
+    runs.check_output(out)
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name a file in it.")
+    if out.exists() and table.exists() and out.samefile(table):
+        raise InputError(f"{out}: is the table itself; name another file.")
     from jmeta import pipeline
     from jmeta.data import tables
 
@@ -173,31 +231,34 @@ def predict(
     frame = tables.read_table(table)
     _prepare()
     predicted = fitted.predict(frame)
-    _write(out, predicted.to_csv(index=False))
+    runs.write_text(out, predicted.to_csv(index=False))
     _say(f"{len(predicted)} predictions written to {out}.")
 
 
 @app.command
 def describe(
-    table: Annotated[Positional[Path], Help(metavar="TABLE")],
+    table: TableFile,
     /,
-    target: str,
-    kind: Literal["classes", "number"] | None = None,
-    number: tuple[str, ...] = (),
-    category: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
-    json: bool = False,
+    target: Target,
+    kind: Kind = None,
+    number: Columns = (),
+    category: Columns = (),
+    ignore: Columns = (),
+    json: Flag = False,
 ) -> None:
     """Print what the meta-model sees of a table: its description, number by number.
 
+    Example: jmeta describe patients.csv --target died
+
     Args:
-        table: CSV, TSV, Parquet or ARFF; text files may be gzipped.
-        target: the column to predict.
-        kind: of the target; inferred if nothing is said.
-        number: columns to read as numbers.
-        category: columns to read as categories.
-        ignore: columns to leave out.
-        json: print one JSON object and nothing else.
+        table: CSV, TSV, Parquet, ARFF or NumPy; text may be gzipped. Its first line
+            names the columns.
+        target: The column to predict; rows where it is missing are left out.
+        kind: Of the target.
+        number: Read this column as numbers.
+        category: Read this column as a category.
+        ignore: Leave this column out.
+        json: Print one JSON object and nothing else.
     """
     encoded = _read(table, target, kind, _types(number, category, ignore))
     _prepare()
@@ -208,74 +269,76 @@ def describe(
     values = describe_table(encoded.table, kind, encoded.num_classes)
     named = dict(zip(names(kind), map(float, values)))
     if json:
-        print(
-            _dumps(
-                {
-                    "schema": SCHEMA_VERSION,
-                    "kind": kind,
-                    "rows": int(encoded.full.mask.sum()),
-                    "description": named,
-                }
-            )
-        )
+        content = {
+            "schema": SCHEMA_VERSION,
+            "kind": kind,
+            "rows": int(encoded.full.mask.sum()),
+            "description": named,
+        }
+        print(runs.to_json(content))
         return
-    from rich.table import Table
-
-    shown = Table("group", "feature", "value")
-    for group, members in groups(kind).items():
-        for place, name in enumerate(members):
-            shown.add_row("" if place else group, name, f"{named[name]:.4g}")
-    _console().print(shown)
+    screen.show_description(groups(kind), named)
 
 
 @app.command
 def train(
-    out: Annotated[Path, Help(metavar="RUN")] = Path("runs/meta"),
-    steps: int = 3000,
-    batch: int = 64,
-    tasks: int = 2000,
-    seed: int = 0,
-    kinds: tuple[Literal["classes", "number"], ...] = ("classes", "number"),
-    resume: bool = False,
+    out: Annotated[Path, Help(metavar="RUN")] = RUN,
+    steps: Count = 3000,
+    batch: Count = 64,
+    tasks: Count = 2000,
+    seed: Seed = 0,
+    kinds: Annotated[
+        tuple[Literal["classes", "number"], ...],
+        Help(help_behavior_hint=_hint("classes number")),
+    ] = ("classes", "number"),
+    resume: Flag = False,
 ) -> None:
     """Meta-train on the task prior: a meta-model for `recommend --model RUN`.
 
     Ctrl-C keeps what is done; the same command with --resume goes on, to the same
     result as a run that was never stopped.
 
-    Args:
-        out: the run's folder: config.json, metrics.jsonl, checkpoints, the measured
-            tasks, model.safetensors, learning_curve.png.
-        steps: of the meta-classifiers.
-        batch: tasks a step.
-        tasks: how many tasks to draw from the prior, for each kind of target.
-        seed: decides everything.
-        kinds: of targets to learn for.
-        resume: go on with a run that was stopped.
-    """
-    from jmeta.metatrain import default_plan
+    Example: jmeta train --out runs/small --tasks 200 --steps 500
 
-    plans = {
-        kind: default_plan(kind, tasks, num_steps=steps, batch=batch) for kind in kinds
-    }
+    Args:
+        out: The run's new folder: config.json, metrics.jsonl, checkpoints, the
+            measured tasks, model.safetensors, learning_curve.png.
+        steps: Gradient steps of the meta-classifiers.
+        batch: Tasks a step.
+        tasks: How many tasks to draw from the prior and measure every candidate on,
+            for each kind of target; nearly all of the time goes here.
+        seed: Decides everything.
+        kinds: The kinds of target to learn for.
+        resume: Go on with a run that was stopped.
+    """
+    _at_least(1, steps=steps, batch=batch, tasks=tasks, kinds=len(kinds))
+    _check_seed(seed)
     config = {
         "command": "train",
         "steps": steps,
         "batch": batch,
         "tasks": tasks,
         "seed": seed,
-        "kinds": list(kinds),
+        "kinds": sorted(set(kinds)),
     }
-    _start_run(out, config, resume)
+    runs.start(out, config, resume)
     _prepare()
-    _meta_train(out, plans, None, seed, config)
+    from jmeta import metatrain
+
+    plans = {
+        kind: metatrain.default_plan(kind, tasks, num_steps=steps, batch=batch)
+        for kind in config["kinds"]
+    }
+    kept = f"what is done is kept in {out}; the same command with --resume goes on."
+    with _stopping(kept):
+        _meta_train(out, plans, None, seed, config)
     _say(f"Meta-model written to {out / 'model.safetensors'}.")
     _say(f"Use it: jmeta recommend TABLE --target COLUMN --model {out}")
 
 
 @app.command
 def quickstart(
-    out: Annotated[Path, Help(metavar="DIR")] = Path("jmeta-quickstart"), seed: int = 0
+    out: Annotated[Path, Help(metavar="DIR")] = DEMO, seed: Seed = 0
 ) -> None:
     """The whole way on two real clinical tables, in a few minutes.
 
@@ -284,30 +347,32 @@ def quickstart(
     diabetes (a number) on held-out rows, beside scikit-learn's defaults.
 
     Args:
-        out: the run's folder; if it exists, a new one beside it.
-        seed: decides tasks, splits and draws.
+        out: The run's folder; if it exists, a new one beside it.
+        seed: Decides tasks, splits and draws.
     """
+    _check_seed(seed)
+    out = runs.fresh(out)
+    config = {"command": "quickstart", "seed": seed}
+    runs.start(out, config, False)
+    _prepare()
     from jmeta import quickstart as demo
 
-    out = _fresh(out)
-    config = {"command": "quickstart", "seed": seed}
-    _start_run(out, config, False)
-    _prepare()
-    plans, candidates = demo.plans(), demo.candidates()
-    models = _meta_train(out, plans, candidates, seed, config)
-    with _status("comparing on real tables"):
-        rows, recommendations = demo.compare(models, out / "model.safetensors", seed)
-    _show_comparison(rows)
-    from jmeta.report import quickstart_report
+    with _stopping(f"{out} holds an unfinished run; start again, or remove it."):
+        models = _meta_train(out, demo.plans(), demo.candidates(), seed, config)
+        with screen.console(stderr=True).status("comparing on real tables"):
+            rows, recommendations = demo.compare(
+                models, out / "model.safetensors", seed
+            )
+        from jmeta.report import quickstart_report
 
-    versions = _versions()
-    quickstart_report(
-        out / "report.html",
-        config | versions,
-        rows,
-        out / "learning_curve.png",
-        recommendations,
-    )
+        quickstart_report(
+            out / "report.html",
+            config | _versions(),
+            rows,
+            out / "learning_curve.png",
+            recommendations,
+        )
+    screen.show_comparison(rows)
     _say(f"Run folder: {out} (open {out / 'report.html'})")
 
 
@@ -321,13 +386,13 @@ def _meta_train(
     """Train a meta-model for each kind with progress bars, and write them."""
     import time
 
-    from jmeta import __version__, metamodel
+    from jmeta import metamodel
     from jmeta.metatrain import meta_train
     from jmeta.report import learning_curve
 
     begin = time.perf_counter()
     models = {}
-    with _Bars() as bars:
+    with screen.Bars() as bars:
         for kind, plan in plans.items():
             models[kind] = meta_train(
                 out,
@@ -354,77 +419,12 @@ def _meta_train(
     return models
 
 
-class _Bars:
-    """One progress bar a stage, on stderr; plain lines where there is no terminal."""
-
-    def __init__(self) -> None:
-        from rich import progress
-
-        self._console = _console(stderr=True)
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[told]}"),
-            console=self._console,
-        )
-        self._stages: dict[str, Any] = {}
-
-    def __enter__(self) -> "_Bars":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(
-        self, stage: str, done: int, total: int, numbers: dict[str, float]
-    ) -> None:
-        told = f"{numbers['tasks_per_s']:.3g} tasks/s" if numbers else ""
-        if "loss" in numbers:
-            told += f"  loss {numbers['loss']:.3g}"
-        if stage not in self._stages:
-            self._stages[stage] = self._bar.add_task(stage, total=total, told=told)
-        self._bar.update(self._stages[stage], completed=done, total=total, told=told)
-        if not self._console.is_terminal and done >= total:
-            self._console.print(f"{stage}: {done} done, {told}")
-
-
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr, soft_wrap=False)
-
-
-def _status(text: str) -> Any:
-    return _console(stderr=True).status(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _dumps(content: Any) -> str:
-    return json.dumps(content, indent=2, allow_nan=False)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole text file or nothing."""
-    from jmeta.publish import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
-
-
 def _versions() -> dict[str, str]:
     import datetime
     import platform
 
     import flax
     import jax
-
-    from jmeta import __version__
 
     return {
         "jmeta": __version__,
@@ -437,112 +437,83 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _refuse_full(folder: Path) -> None:
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder}: is there already; name a new folder.")
+class _Stopped(KeyboardInterrupt):
+    """A signal asked for an end; the message says what that left."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
 
 
-def _fresh(folder: Path) -> Path:
-    number, chosen = 2, folder
-    while chosen.exists():
-        chosen, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return chosen
-
-
-def _start_run(out: Path, config: dict[str, Any], resume: bool) -> None:
-    """Write a run's config, or check that it is the one that is resumed."""
-    path = out / "config.json"
-    if not resume:
-        _refuse_full(out)
-        _write(path, _dumps(config) + "\n")
-        return
+@contextlib.contextmanager
+def _stopping(kept: str) -> Iterator[None]:
+    """Say what is kept when a signal ends the work inside."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read; nothing to resume.") from error
-    if found != config:
-        changed = sorted(k for k in config if found.get(k) != config[k])
-        raise InputError(
-            f"{out}: was started with other arguments: {', '.join(changed)} differ; "
-            "use the same ones, or another --out."
-        )
+        yield
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "signal", signal.SIGINT)
+        raise _Stopped(f"stopped; {kept}", number) from stopped
 
 
-def _show_recommendation(plain: dict[str, Any], notes: list[str]) -> None:
-    from rich.table import Table
+@contextlib.contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that nothing half-written is left."""
 
-    console = _console()
-    task, chosen = plain["task"], plain["recommendation"]
-    expected = chosen["expected"]
-    classes = f", {task['classes']} classes" if task["classes"] else ""
-    console.print(f"{task['rows']} rows, {task['features']} encoded features{classes}")
-    console.print(f"[bold]Use {chosen['model']}[/bold]", _plainly(chosen["settings"]))
-    console.print(
-        f"Expected {expected['metric']} {expected['value']:.4g} "
-        f"(90 % interval {expected['low']:.4g} to {expected['high']:.4g})"
-    )
-    if plain["abstained"]:
-        console.print(
-            "No candidate is surely better than the single best, so it is the choice."
-        )
-    shown = Table("rank", "model", "settings", f"expected {expected['metric']}", "std")
-    for place, row in enumerate(plain["ranking"][:8]):
-        shown.add_row(
-            str(place + 1),
-            row["model"],
-            _plainly(row["settings"]),
-            f"{row['expected']:.4g}",
-            f"{row['std']:.2g}",
-        )
-    console.print(shown)
-    reasons = ", ".join(
-        f"{row['feature']} ({row['effect']:+.3g})" for row in plain["explanation"][:5]
-    )
-    console.print(f"What moved the choice: {reasons}")
-    for note in notes:
-        console.print(f"Note: {note}", markup=False)
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise _Stopped("stopped; nothing half-written is left.", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _plainly(settings: dict[str, Any]) -> str:
-    if "members" in settings:
-        return ", ".join(f"{m['weight']:.2f} {m['model']}" for m in settings["members"])
-    return ", ".join(f"{name}={value}" for name, value in settings.items())
-
-
-def _show_comparison(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    shown = Table(title="Held-out rows of two real clinical tables")
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    for name in columns:
-        shown.add_column(name, justify="left" if name in columns[:2] else "right")
-    for row in rows:
-        values = (row.get(name, "") for name in columns)
-        shown.add_row(*(v if isinstance(v, str) else f"{v:.3f}" for v in values))
-    _console().print(shown)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"jmeta: {' '.join(message.split())}", file=sys.stderr)
+    _say(f"jmeta: {' '.join(message.split())}")
     raise SystemExit(code)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """The `jmeta` command."""
+    args = sys.argv[1:] if args is None else args
+    if list(args) == ["--version"]:
+        print(f"jmeta {__version__}")
+        return
     run: Callable[..., Any] = app.cli
     try:
-        run(
-            prog="jmeta",
-            description="Learning across tasks: which model, which settings, and why.",
-            args=args,
-        )
+        with _heeding_sigterm():
+            run(
+                prog="jmeta",
+                description=(
+                    "Learning across tasks: which model, which settings, and why. "
+                    f"This is version {__version__} (jmeta --version)."
+                ),
+                args=args,
+                config=(tyro.conf.DisallowNone,),
+            )
+            sys.stdout.flush()
     except InputError as error:
         _fail(str(error), EXIT_INPUT)
     except FloatingPointError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt as stopped:
-        _fail(
-            str(stopped) or "stopped; nothing half-written is left.", EXIT_INTERRUPTED
-        )
+        told = str(stopped) or "stopped; nothing half-written is left."
+        _fail(told, EXIT_SIGNAL + getattr(stopped, "signal", signal.SIGINT))
     except BrokenPipeError:
+        # Nobody reads on, as with `| head`; Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:  # Such as a full disk in the middle of a training.
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}.", EXIT_INPUT)
+
+
+if __name__ == "__main__":
+    main()

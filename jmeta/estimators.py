@@ -4,11 +4,13 @@
 as a parameter, which `clone`, `cross_val_score` and pipelines keep.
 """
 
+import numbers
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_array,
@@ -38,7 +40,7 @@ class _Recommended(BaseEstimator):
         model: str | None = None,
         recommendation: recommend.Recommendation | None = None,
         types: dict[str, str] | None = None,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.budget = budget
         self.metric = metric
@@ -64,17 +66,19 @@ class _Recommended(BaseEstimator):
         )
         return tables.as_frame(X)
 
-    def _encoded(self, X: Any, y: Any) -> pipeline.Encoded:
+    def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         raise NotImplementedError
 
-    def _recommend(self, encoded: pipeline.Encoded) -> recommend.Recommendation:
+    def _recommend(
+        self, encoded: pipeline.Encoded, seed: int
+    ) -> recommend.Recommendation:
         return pipeline.recommend_table(
             encoded,
             model=self.model,
             budget=self.budget,
             metric=self.metric,
             ensemble=self.ensemble,
-            seed=self.random_state,
+            seed=seed,
         )
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -88,14 +92,29 @@ class _Recommended(BaseEstimator):
         Raises:
           ValueError: if the data cannot be used; the message says why.
         """
-        encoded = self._encoded(X, y)
+        seed = _seed(self.random_state)
+        encoded = self._encoded(X, y, seed)
         if self.recommendation is None:
-            chosen = self._recommend(encoded)
+            chosen = self._recommend(encoded, seed)
         else:
-            chosen = self.recommendation.transferred(encoded.table, encoded.num_classes)
+            chosen = self._given(encoded)
         self.recommendation_ = chosen
-        self.fitted_ = pipeline.fit_table(encoded, chosen, seed=self.random_state)
+        self.fitted_ = pipeline.fit_table(encoded, chosen, seed=seed)
         return self
+
+    def _given(self, encoded: pipeline.Encoded) -> recommend.Recommendation:
+        given = self.recommendation
+        if not isinstance(given, recommend.Recommendation):
+            raise TypeError(
+                f"{type(self).__name__}: recommendation must be what "
+                f"with_recommendation gives, got {type(given).__name__}."
+            )
+        if given.task["kind"] != self._kind:
+            raise ValueError(
+                f"{type(self).__name__}: the recommendation is for targets of kind "
+                f"{given.task['kind']!r}, and this estimator's are {self._kind!r}."
+            )
+        return given.transferred(encoded.table, encoded.num_classes)
 
     def with_recommendation(self, X: Any, y: Any) -> Self:
         """A copy of this estimator that will fit what is recommended for this table.
@@ -106,14 +125,28 @@ class _Recommended(BaseEstimator):
         """
         from sklearn.base import clone
 
-        chosen = self._recommend(self._encoded(X, y))
+        seed = _seed(self.random_state)
+        # On a copy, since describing data is not fitting.
+        copy = clone(self)
+        chosen = copy._recommend(copy._encoded(X, y, seed), seed)
         return clone(self).set_params(recommendation=chosen)
 
     def _predicted(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
+        check_is_fitted(self, "fitted_")
         frame = self._frame(X, reset=False)
         encoded, _ = self.fitted_.encoder.encode(frame)
         return self.fitted_.predictor.predict(encoded)
+
+
+def _seed(random_state: Any) -> int:
+    """The integer that decides everything; drawn where it is not given."""
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= int(random_state) < 2**32:
+            raise ValueError(
+                f"random_state must be between 0 and {2**32 - 1}, got {random_state}."
+            )
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _column(estimator: BaseEstimator, y: Any, frame: pd.DataFrame) -> np.ndarray:
@@ -125,6 +158,20 @@ def _column(estimator: BaseEstimator, y: Any, frame: pd.DataFrame) -> np.ndarray
     y = column_or_1d(y, warn=True)
     check_consistent_length(frame, y)
     return y
+
+
+def _check_known(estimator: BaseEstimator, y: np.ndarray) -> None:
+    missing = pd.isna(y)
+    if missing.any():
+        raise ValueError(
+            f"{type(estimator).__name__}: y contains NaN or None, the first in row "
+            f"{int(missing.argmax()) + 1}; leave out the rows without a class."
+        )
+    if y.dtype == object and len({isinstance(label, str) for label in y}) > 1:
+        raise ValueError(
+            f"{type(estimator).__name__}: y mixes texts and other values, which cannot "
+            "be sorted; make them all texts."
+        )
 
 
 class MetaClassifierCV(ClassifierMixin, _Recommended):
@@ -140,7 +187,7 @@ class MetaClassifierCV(ClassifierMixin, _Recommended):
       model: a meta-model's file or run folder; None for the one that ships.
       recommendation: what to fit, from `with_recommendation`; None recommends anew.
       types: "number", "category" or "ignore" by column name; the rest is inferred.
-      random_state: an integer that decides folds and draws.
+      random_state: an integer that decides folds and draws; None draws one.
 
     Attributes:
       classes_: the classes, sorted.
@@ -150,10 +197,11 @@ class MetaClassifierCV(ClassifierMixin, _Recommended):
 
     _kind = "classes"
 
-    def _encoded(self, X: Any, y: Any) -> pipeline.Encoded:
+    def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         frame = self._frame(X, reset=True)
         y = _column(self, y, frame)
         check_classification_targets(y)
+        _check_known(self, y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -162,7 +210,7 @@ class MetaClassifierCV(ClassifierMixin, _Recommended):
             )
         labels = pd.Series(codes.astype(int), name="target")
         return pipeline.encode_table(
-            frame, labels, kind="classes", types=self.types, seed=self.random_state
+            frame, labels, kind="classes", types=self.types, seed=seed
         )
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -184,17 +232,18 @@ class MetaRegressorCV(RegressorMixin, _Recommended):
 
     _kind = "number"
 
-    def _encoded(self, X: Any, y: Any) -> pipeline.Encoded:
+    def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         frame = self._frame(X, reset=True)
         y = _column(self, y, frame)
         target = pd.Series(check_array(y, ensure_2d=False, dtype=float), name="target")
         return pipeline.encode_table(
-            frame, target, kind="number", types=self.types, seed=self.random_state
+            frame, target, kind="number", types=self.types, seed=seed
         )
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted numbers `(n,)`."""
-        return self.fitted_.target.decode(self._predicted(X))
+        predicted = self._predicted(X)
+        return self.fitted_.target.decode(predicted)
 
     def predict_interval(self, X: Any) -> np.ndarray:
         """Ends `(n, 2)` of intervals that hold 90 % of the out-of-fold errors."""

@@ -228,16 +228,17 @@ def _trained(
 
 def _settings_tasks(run: _Run, data: MetaDataset) -> Any:
     """The measured tasks as `MetaSettings`: what was tried, and what it cost."""
-    costs = _costs(run, data)[:, :, 0]
+    costs = jnp.asarray(_costs(run, data)[:, :, 0])
     settings, by_name, mask = {}, {}, {}
     for name, places in group(run.candidates).items():
         fixed = [p for p in places if run.candidates[p].unit is not None]
         units = np.array([run.candidates[p].unit for p in fixed], np.float32)
-        settings[name] = np.broadcast_to(units, (len(costs), *units.shape))
-        by_name[name] = costs[:, fixed]
-        mask[name] = np.isfinite(costs[:, fixed])
+        settings[name] = jnp.broadcast_to(units, (len(costs), *units.shape))
+        by_name[name] = costs[:, jnp.asarray(fixed)]
+        mask[name] = jnp.isfinite(by_name[name])
     return algorithms.MetaSettings(
-        description=data.descriptions, settings=settings, costs=by_name, mask=mask
+        description=jnp.asarray(data.descriptions),
+        settings=settings, costs=by_name, mask=mask
     )
 
 
@@ -305,7 +306,9 @@ def _learn_classifier(
     """The ensemble, its errors on the tasks of `valid`, and how sure it must be."""
     costs = _costs(run, data)
     examples = algorithms.MetaExamples(
-        description=data.descriptions, costs=costs, mask=np.isfinite(costs)
+        description=jnp.asarray(data.descriptions),
+        costs=jnp.asarray(costs),
+        mask=jnp.isfinite(costs),
     )
     rest = jax.tree.map(lambda leaf: leaf[~valid], examples)
     plan = run.plan

@@ -3,9 +3,11 @@
 What the command line and the estimators share.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -36,9 +38,28 @@ _FILE = "model.safetensors"
 _LAYOUT = 1
 
 
-@functools.lru_cache(maxsize=8)
 def load_models(path: str | None = None) -> dict[str, metamodel.MetaModel]:
-    """The meta-models of a file or run folder by kind; None for the shipped ones."""
+    """The meta-models of a file or run folder by kind; None for the shipped ones.
+
+    A file is read once, and again when it has changed.
+
+    Raises:
+      InputError: as `jmeta.metamodel.load`.
+    """
+    if path is None:
+        return dict(_load(None, ()))
+    place = pathlib.Path(path).absolute()
+    place = place / _FILE if place.is_dir() else place
+    state: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):  # Told by reading it.
+        found = os.stat(place)
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+    return dict(_load(str(place), state))
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: str | None, state: tuple[int, ...]) -> dict[str, metamodel.MetaModel]:
+    del state  # Part of the key alone.
     return metamodel.load(path)
 
 
@@ -156,10 +177,12 @@ class FittedModel:
         """Read what `save` wrote.
 
         Raises:
-          InputError: if the folder holds no such file, or one of another version.
+          InputError: if the folder holds no such file, or one that is damaged or of
+            another version.
         """
-        path = pathlib.Path(folder) / _FILE
-        if not path.exists():
+        path = pathlib.Path(folder)
+        path = path if path.is_file() else path / _FILE
+        if not path.is_file():
             raise InputError(
                 f"{folder}: holds no fitted model; make one with "
                 "jmeta recommend TABLE --target COLUMN --fit DIR."
@@ -170,12 +193,19 @@ class FittedModel:
                 f"{path}: holds {header.get('content')!r} of layout "
                 f"{header.get('layout')}, not a fitted model of layout {_LAYOUT}."
             )
-        return FittedModel(
-            encoder=encode.TableEncoder.from_json(header["encoder"]),
-            target=encode.TargetEncoder.from_json(header["target"]),
-            predictor=predictor.Predictor.from_params(params, header["predictor"]),
-            recommendation=header["recommendation"],
-        )
+        try:
+            return FittedModel(
+                encoder=encode.TableEncoder.from_json(header["encoder"]),
+                target=encode.TargetEncoder.from_json(header["target"]),
+                predictor=predictor.Predictor.from_params(params, header["predictor"]),
+                recommendation=header["recommendation"],
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: is damaged ({type(error).__name__} {error}); fit it again."
+            ) from error
 
 
 def recommend_table(

@@ -138,7 +138,7 @@ def _restored(
     """A member's weights, put back into the record that its learner makes."""
     learner = learners.get(member.learner, _padded_classes(header["num_classes"]))
     rows, width = header["rows"], bucket(header["features"], "features")
-    spec = jax.ShapeDtypeStruct
+    spec: Any = jax.ShapeDtypeStruct
     target = jnp.int32 if header["kind"] == learners.CLASSES else jnp.float32
     table = Table(
         x=spec((rows, width), jnp.float32),

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta import choose, learners, metrics, score
-from jmeta.algorithms import standardise
+from jmeta import choose, explain, learners, metrics, score
 from jmeta.base import Learner
 from jmeta.describe import describe, names
 from jmeta.errors import InputError
@@ -34,6 +33,9 @@ __all__ = [
 NUM_FOLDS = 5
 SLOTS = 32
 """Settings of one learner that one call of its compiled program can hold."""
+
+EXPLAINED = 10
+"""Features that an explanation names."""
 
 COVERAGE = 0.9
 """Of the intervals around an expected score, and around a predicted number."""
@@ -131,21 +133,6 @@ def _fold_scores(predictions: Array, y: Array, query: Array) -> Array:
     return jax.vmap(over_folds, in_axes=(0, None, None))(predictions, y, query)
 
 
-@jax.jit
-def _explain(
-    predict: Any, start: Array, end: Array, one: Array, other: Array, column: Array
-) -> Array:
-    """Integrated gradients of the cost of `other` above that of `one`."""
-
-    def advantage(description: Array) -> Array:
-        costs = predict(description)[:, column]
-        return costs[other] - costs[one]
-
-    shares = (jnp.arange(64) + 0.5) / 64
-    slopes = jax.vmap(lambda t: jax.grad(advantage)(start + t * (end - start)))(shares)
-    return (end - start) * slopes.mean(0)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Task:
     """One table on its way through a recommendation."""
@@ -190,7 +177,7 @@ class _Task:
 def _task(
     model: MetaModel, table: Table, num_classes: int, metric: str, unit: float
 ) -> _Task:
-    description = describe_table(table, model.kind, num_classes)[None]
+    description = jnp.asarray(describe_table(table, model.kind, num_classes))[None]
     prediction = model.predict(description)
     proposals = {name: np.asarray(u) for name, u in model.propose(description).items()}
     units = [
@@ -207,7 +194,7 @@ def _task(
         num_classes=num_classes,
         column=column,
         scale=scale,
-        description=description[0],
+        description=np.asarray(description[0]),
         mean=np.asarray(prediction.mean[0]),
         std=np.asarray(prediction.std[0]),
         units=units,
@@ -462,7 +449,7 @@ def _ranking(task: _Task, tried: _Tried | None) -> list[dict[str, Any]]:
     return [
         task.readable(place)
         | {
-            "expected": task.in_units(cost[place]),
+            "expected": task.in_units(float(cost[place])),
             "std": float(std[place]) * task.scale,
             "cross_validated": tried is not None,
         }
@@ -471,11 +458,7 @@ def _ranking(task: _Task, tried: _Tried | None) -> list[dict[str, Any]]:
 
 
 def _evidence(task: _Task, tried: _Tried | None) -> dict[str, Any]:
-    scaler = jax.tree.map(
-        lambda leaf: leaf[0], task.model.params["classifier"]["scaler"]
-    )
-    z = np.asarray(standardise(scaler, jnp.asarray(task.description)))
-    far = np.flatnonzero(np.abs(z) > 3.0)
+    far = explain.unusual(task.model, task.description)
     return {
         "meta_training_tasks": task.model.header.get("num_tasks"),
         "candidates": len(task.units),
@@ -485,35 +468,16 @@ def _evidence(task: _Task, tried: _Tried | None) -> dict[str, Any]:
     }
 
 
-def _explanation(
-    task: _Task, place: int, reference: int, num: int = 10
-) -> list[dict[str, Any]]:
+def _explanation(task: _Task, place: int, reference: int) -> list[dict[str, Any]]:
+    """Effects on the lead over the single best, or over the runner-up to it."""
     cost = task.mean[:, task.column].copy()
     cost[place] = np.inf
     other = reference if place != reference else int(np.argmin(cost))
-    params = task.model.params["classifier"]
-    scaler = jax.tree.map(lambda leaf: leaf[0], params["scaler"])
-    effects = np.asarray(
-        _explain(
-            jax.tree_util.Partial(_mean_costs(task.model), params),
-            scaler["centre"],
-            jnp.asarray(task.description),
-            place,
-            other,
-            task.column,
-        )
+    effects = explain.attributions(
+        task.model, task.description, place, other, task.column
     )
-    order = np.argsort(-np.abs(effects), kind="stable")[:num]
+    order = np.argsort(-np.abs(effects), kind="stable")[:EXPLAINED]
     return [
         {"feature": names(task.model.kind)[i], "effect": float(effects[i]) * task.scale}
         for i in order.tolist()
     ]
-
-
-@functools.cache
-def _mean_costs_of(algorithm: Any) -> Any:
-    return lambda params, d: algorithm.predict(params, d).mean(0)
-
-
-def _mean_costs(model: MetaModel) -> Any:
-    return _mean_costs_of(model.algorithm)

@@ -231,7 +231,8 @@ def score(
         fixed = [p for p in places if candidates[p].unit is not None]
         free = [p for p in places if candidates[p].unit is None]
         if fixed:
-            units = jnp.asarray([candidates[p].unit for p in fixed], tables.x.dtype)
+            units = [candidates[p].unit or () for p in fixed]
+            units = jnp.asarray(units, tables.x.dtype)
             scores = _score_learner(learner, key, units, tables, folds, chunk)
             columns |= {p: scores[:, i] for i, p in enumerate(fixed)}
         if free:
@@ -240,7 +241,7 @@ def score(
                     f"score: candidate {name!r} has no settings of its own; pass the "
                     "meta-optimizer's proposals for it."
                 )
-            units = proposals[name][:, None]
-            scores = _score_learner(learner, key, units, tables, folds, chunk)
-            columns |= dict.fromkeys(free, scores[:, 0])
+            own = proposals[name][:, None]
+            scores = _score_learner(learner, key, own, tables, folds, chunk)
+            columns |= {p: scores[:, 0] for p in free}  # noqa: C420
     return jnp.stack([columns[p] for p in range(len(candidates))], axis=1)

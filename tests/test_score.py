@@ -25,9 +25,7 @@ def _tables(num: int, kind: str = "classes", rows: int = 64) -> Table:
 
 
 def _folds(tables: Table) -> Folds:
-    return jax.vmap(kfold, in_axes=(None, 0, 0, None))(
-        KEY, tables.y, tables.mask, 3
-    )
+    return jax.vmap(kfold, in_axes=(None, 0, 0, None))(KEY, tables.y, tables.mask, 3)
 
 
 def test_a_batch_gives_what_one_by_one_gives():
@@ -51,9 +49,7 @@ def test_a_fold_as_a_mask_gives_what_the_sliced_fold_gives():
     sliced = pad_table(x[support], y[support], np.asarray(table.columns))
     fitted = score.fit(learner, KEY, settings, sliced, sliced.mask)
     out = jax.nn.softmax(score.predict(learner, fitted, jnp.asarray(x[query])))
-    expected = metrics.log_loss(
-        out, jnp.asarray(y[query]), jnp.ones(query.sum(), bool)
-    )
+    expected = metrics.log_loss(out, jnp.asarray(y[query]), jnp.ones(query.sum(), bool))
     masked = score.score(CANDIDATES[:1], KEY, tables, folds, num_classes=2)
     np.testing.assert_allclose(masked[0, 0, 0, 0], expected, rtol=1e-5)
 

@@ -35,9 +35,7 @@ def test_a_whole_number_is_rounded_and_its_gradient_passes():
 
     assert float(rounds(0.4)) == 6.0  # 100 ** 0.4 = 6.3.
     # d/du 100**u = ln(100) 100**u, at the value before rounding.
-    np.testing.assert_allclose(
-        jax.grad(rounds)(0.4), np.log(100) * 100**0.4, rtol=1e-4
-    )
+    np.testing.assert_allclose(jax.grad(rounds)(0.4), np.log(100) * 100**0.4, rtol=1e-4)
 
 
 def test_a_limit_that_depends_on_the_task_is_applied():

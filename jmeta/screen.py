@@ -1,0 +1,139 @@
+"""What the command line draws on a terminal, by way of rich."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "Bars",
+    "console",
+    "show_comparison",
+    "show_description",
+    "show_recommendation",
+]
+
+
+def console(stderr: bool = False) -> Any:
+    """A rich console on stdout or stderr."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=False, highlight=False)
+
+
+class Bars:
+    """One progress bar a stage, on stderr; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        self._console = console(stderr=True)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[told]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._stages: dict[str, Any] = {}
+
+    def __enter__(self) -> "Bars":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(
+        self, stage: str, done: int, total: int, numbers: dict[str, float]
+    ) -> None:
+        """Draw how far a stage is: `tasks_per_s` and `loss`, if `numbers` has them."""
+        told = ""
+        if "tasks_per_s" in numbers:
+            told = f"{numbers['tasks_per_s']:.3g} tasks/s"
+        if "loss" in numbers:
+            told += f"  loss {numbers['loss']:.3g}"
+        if stage not in self._stages:
+            self._stages[stage] = self._bar.add_task(stage, total=total, told=told)
+        self._bar.update(self._stages[stage], completed=done, total=total, told=told)
+        if not self._console.is_terminal and done >= total:
+            self._console.print(f"{stage}: {done} done {told}".rstrip(), markup=False)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    if "members" in settings:
+        return ", ".join(f"{m['weight']:.2f} {m['model']}" for m in settings["members"])
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in settings.items()
+    )
+
+
+def show_recommendation(plain: Mapping[str, Any], notes: Sequence[str]) -> None:
+    """Print a recommendation (as `Recommendation.to_json` gives it) in words."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console()
+    task, chosen = plain["task"], plain["recommendation"]
+    expected = chosen["expected"]
+    classes = f", {task['classes']} classes" if task["classes"] else ""
+    out.print(f"{task['rows']} rows, {task['features']} encoded features{classes}")
+    settings = _settings(chosen["settings"])
+    out.print(
+        f"[bold]Use {escape(chosen['model'])}[/bold]"
+        + (f" ({escape(settings)})" if settings else "")
+    )
+    out.print(
+        f"Expected {expected['metric']} {expected['value']:.4g} "
+        f"(90 % interval {expected['low']:.4g} to {expected['high']:.4g})"
+    )
+    if plain["abstained"]:
+        out.print(
+            "No candidate is surely better than the single best, so it is the choice."
+        )
+    shown = Table("rank", "model", "settings", f"expected {expected['metric']}", "std")
+    for place, row in enumerate(plain["ranking"][:8]):
+        shown.add_row(
+            str(place + 1),
+            escape(row["model"]),
+            escape(_settings(row["settings"])),
+            f"{row['expected']:.4g}",
+            f"{row['std']:.2g}",
+        )
+    out.print(shown)
+    reasons = ", ".join(
+        f"{row['feature']} ({row['effect']:+.3g})" for row in plain["explanation"][:5]
+    )
+    out.print(f"What moved the choice: {reasons}", markup=False)
+    for note in notes:
+        out.print(f"Note: {note}", markup=False)
+
+
+def show_description(
+    groups: Mapping[str, Sequence[str]], named: Mapping[str, float]
+) -> None:
+    """Print a description, group by group; missing values as a dash."""
+    from rich.table import Table
+
+    shown = Table("group", "feature", "value")
+    for group, members in groups.items():
+        for place, name in enumerate(members):
+            value = f"{named[name]:.4g}" if math.isfinite(named[name]) else "–"
+            shown.add_row("" if place else group, name, value)
+    console().print(shown)
+
+
+def show_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the quickstart's scores, a row a table and method."""
+    from rich.table import Table
+
+    shown = Table(title="Held-out rows of two real clinical tables")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        shown.add_column(name, justify="left" if name in columns[:2] else "right")
+    for row in rows:
+        values = (row.get(name, "") for name in columns)
+        shown.add_row(*(v if isinstance(v, str) else f"{v:.3f}" for v in values))
+    console().print(shown)
