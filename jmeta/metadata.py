@@ -213,7 +213,7 @@ def read_chunk(path: pathlib.Path, meta: dict[str, Any]) -> MetaDataset:
         descriptions or scores.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
             found = json.loads(str(file["signature"]))
             data = MetaDataset(*(file[name] for name in MetaDataset._fields))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
