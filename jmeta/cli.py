@@ -265,19 +265,21 @@ def describe(
     from jmeta.describe import SCHEMA_VERSION, groups, names
     from jmeta.recommend import describe_table
 
-    kind = encoded.target.kind
-    values = describe_table(encoded.table, kind, encoded.num_classes)
-    named = dict(zip(names(kind), map(float, values)))
+    found: str = encoded.target.kind
+    values = describe_table(encoded.table, found, encoded.num_classes)
+    every = names(found)
+    named = dict(zip(every, map(float, values)))
     if json:
         content = {
             "schema": SCHEMA_VERSION,
-            "kind": kind,
+            "kind": found,
             "rows": int(encoded.full.mask.sum()),
             "description": named,
         }
         print(runs.to_json(content))
         return
-    screen.show_description(groups(kind), named)
+    parts = {group: every[places] for group, places in groups(found).items()}
+    screen.show_description(parts, named)
 
 
 @app.command

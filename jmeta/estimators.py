@@ -127,9 +127,10 @@ class _Recommended(BaseEstimator):
 
         seed = _seed(self.random_state)
         # On a copy, since describing data is not fitting.
-        copy = clone(self)
-        chosen = copy._recommend(copy._encoded(X, y, seed), seed)
-        return clone(self).set_params(recommendation=chosen)
+        aside: Any = clone(self)
+        chosen = self._recommend(aside._encoded(X, y, seed), seed)
+        copy: Any = clone(self)
+        return copy.set_params(recommendation=chosen)
 
     def _predicted(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "fitted_")
@@ -235,7 +236,8 @@ class MetaRegressorCV(RegressorMixin, _Recommended):
     def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         frame = self._frame(X, reset=True)
         y = _column(self, y, frame)
-        target = pd.Series(check_array(y, ensure_2d=False, dtype=float), name="target")
+        y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
+        target = pd.Series(y.astype(np.float64), name="target")
         return pipeline.encode_table(
             frame, target, kind="number", types=self.types, seed=seed
         )

@@ -107,7 +107,7 @@ def encode_table(
     """
     coder = encode.fit_target(target, kind)
     known = encode.known_rows(target)
-    features, target = features[known], target[known]
+    features, target = features.loc[known], target.loc[known]
     encoder = encode.fit_encoder(features, types)
     x, columns = encoder.encode(features)
     y = coder.encode(target)

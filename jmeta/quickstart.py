@@ -15,7 +15,7 @@ from jmeta.candidates import default_candidates
 from jmeta.data import builtin
 from jmeta.estimators import MetaClassifierCV, MetaRegressorCV
 from jmeta.metadata import Bucket
-from jmeta.metatrain import Plan, Share
+from jmeta.plans import Plan, Share
 from jmeta.score import Candidate, group
 
 __all__ = ["candidates", "compare", "plans"]

@@ -11,7 +11,7 @@ from jmeta.candidates import candidates_of
 from jmeta.errors import InputError
 from jmeta.metadata import Bucket
 from jmeta.metamodel import Shape
-from jmeta.metatrain import Plan, Share
+from jmeta.plans import Plan, Share
 
 pytestmark = pytest.mark.slow
 

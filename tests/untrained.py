@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta import learners, metamodel
-from jmeta.algorithms import MetaExamples
+from jmeta.algorithms import MetaExamples, fit_scaler
 from jmeta.candidates import candidates_of
 from jmeta.describe import names
 from jmeta.metamodel import MetaModel, Shape
@@ -49,15 +49,17 @@ def untrained(kind: str) -> MetaModel:
     )
     state = jax.jit(algorithm.init)(jax.random.key(0), tasks)
     network = metamodel.optimizer_network(tuple(CHEAP[kind]))
+    proposing = {
+        "network": network.init(jax.random.key(1), descriptions[0]),
+        "scaler": fit_scaler(jnp.asarray(descriptions)),
+    }
     return MetaModel(
         kind=kind,
         candidates=candidates,
         shape=SHAPE,
         params={
             "classifier": state.params,
-            "optimizers": {
-                "settings": network.init(jax.random.key(1), descriptions[0])
-            },
+            "optimizers": {"settings": proposing},
             "residuals": costs - costs.mean(0),
             "typical": costs.mean(0),
             "sure": np.zeros(num_scores, np.float32),
