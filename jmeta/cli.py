@@ -325,15 +325,15 @@ def train(
     }
     runs.start(out, config, resume)
     _prepare()
-    from jmeta import metatrain
+    from jmeta import plans
 
-    plans = {
-        kind: metatrain.default_plan(kind, tasks, num_steps=steps, batch=batch)
+    chosen = {
+        kind: plans.default_plan(kind, tasks, num_steps=steps, batch=batch)
         for kind in config["kinds"]
     }
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
     with _stopping(kept):
-        _meta_train(out, plans, None, seed, config)
+        _meta_train(out, chosen, None, seed, config)
     _say(f"Meta-model written to {out / 'model.safetensors'}.")
     _say(f"Use it: jmeta recommend TABLE --target COLUMN --model {out}")
 

@@ -5,12 +5,12 @@ as a parameter, which `clone`, `cross_val_score` and pipelines keep.
 """
 
 import numbers
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_array,
@@ -24,6 +24,10 @@ from jmeta import pipeline, recommend
 from jmeta.data import tables
 
 __all__ = ["MetaClassifierCV", "MetaRegressorCV"]
+
+
+# Not `Self`, which the tests' checks of types refuse on a method.
+Estimator = TypeVar("Estimator", bound="_Recommended")
 
 
 class _Recommended(BaseEstimator):
@@ -59,8 +63,9 @@ class _Recommended(BaseEstimator):
 
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         if hasattr(X, "columns") and hasattr(X, "shape"):
+            frame = tables.as_frame(X)  # First, since it names columns that repeat.
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return tables.as_frame(X)
+            return frame
         X = validate_data(
             self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
         )
@@ -72,16 +77,21 @@ class _Recommended(BaseEstimator):
     def _recommend(
         self, encoded: pipeline.Encoded, seed: int
     ) -> recommend.Recommendation:
+        if not isinstance(self.budget, numbers.Integral):
+            raise TypeError(
+                f"{type(self).__name__}: budget must be an integer, got "
+                f"{self.budget!r}."
+            )
         return pipeline.recommend_table(
             encoded,
-            model=self.model,
-            budget=self.budget,
+            model=None if self.model is None else str(self.model),
+            budget=int(self.budget),
             metric=self.metric,
             ensemble=self.ensemble,
             seed=seed,
         )
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self: Estimator, X: Any, y: Any) -> Estimator:
         """Recommend a model unless `recommendation` fixes it; fit and calibrate it.
 
         Args:
@@ -116,7 +126,7 @@ class _Recommended(BaseEstimator):
             )
         return given.transferred(encoded.table, encoded.num_classes)
 
-    def with_recommendation(self, X: Any, y: Any) -> Self:
+    def with_recommendation(self: Estimator, X: Any, y: Any) -> Estimator:
         """A copy of this estimator that will fit what is recommended for this table.
 
         `clone` and `cross_val_score` keep the recommendation, since it is a
@@ -162,6 +172,7 @@ def _column(estimator: BaseEstimator, y: Any, frame: pd.DataFrame) -> np.ndarray
 
 
 def _check_known(estimator: BaseEstimator, y: np.ndarray) -> None:
+    assert_all_finite(y, input_name="y")
     missing = pd.isna(y)
     if missing.any():
         raise ValueError(
@@ -201,13 +212,13 @@ class MetaClassifierCV(ClassifierMixin, _Recommended):
     def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         frame = self._frame(X, reset=True)
         y = _column(self, y, frame)
-        check_classification_targets(y)
         _check_known(self, y)
+        check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
+            found = f"one class only ({self.classes_[0]!r})" if len(y) else "no class"
             raise ValueError(
-                f"{type(self).__name__}: y holds one class only "
-                f"({self.classes_[0]!r}); at least two are needed."
+                f"{type(self).__name__}: y holds {found}; at least two are needed."
             )
         labels = pd.Series(codes.astype(int), name="target")
         return pipeline.encode_table(

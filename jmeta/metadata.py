@@ -26,6 +26,7 @@ __all__ = [
     "collect",
     "concatenate",
     "describe_tables",
+    "draw_described",
     "draw_tasks",
     "read_chunk",
     "write_chunk",
@@ -116,6 +117,17 @@ _describe_tables = jax.jit(
     describe_tables, static_argnames=("kind", "num_classes", "chunk")
 )
 
+
+def draw_described(
+    key: Key, num_tasks: int, bucket: Bucket, kind: str
+) -> tuple[Table, Folds, Array]:
+    """Tables from the prior, their splits, and descriptions of the supports."""
+    tables, folds = _draw_tasks(key, num_tasks, bucket, kind)
+    seen = tables._replace(mask=folds.support[:, 0])
+    described = _describe_tables(seen, kind=kind, num_classes=bucket.num_classes)
+    return tables, folds, described
+
+
 Proposer = Callable[[Array], dict[str, Array]]
 
 
@@ -143,9 +155,7 @@ def collect(
         the meta-optimizer proposes; without it they are left NaN.
     """
     draw_key, score_key = jax.random.split(key)
-    tables, folds = _draw_tasks(draw_key, num_tasks, bucket, kind)
-    seen = tables._replace(mask=folds.support[:, 0])
-    descriptions = _describe_tables(seen, kind=kind, num_classes=bucket.num_classes)
+    tables, folds, descriptions = draw_described(draw_key, num_tasks, bucket, kind)
     places = [
         place
         for place, candidate in enumerate(candidates)

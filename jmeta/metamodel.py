@@ -233,10 +233,16 @@ def load(path: pathlib.Path | str | None = None) -> dict[str, MetaModel]:
             f"{header.get('layout')}, not a meta-model of layout {VERSION}; train one "
             "with this version: jmeta train."
         )
-    return {
-        kind: _model_of(path, kind, params[kind], about)
-        for kind, about in header["kinds"].items()
-    }
+    try:
+        return {
+            kind: _model_of(path, kind, params[kind], about)
+            for kind, about in header["kinds"].items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); train or fetch it "
+            "again."
+        ) from error
 
 
 def _model_of(

@@ -19,7 +19,7 @@ import optax
 
 from jmeta import algorithms, checkpoint, learners, logs, metadata, train
 from jmeta.candidates import default_candidates
-from jmeta.metadata import Bucket, MetaDataset
+from jmeta.metadata import MetaDataset
 from jmeta.metamodel import (
     MetaModel,
     classifier_algorithm,
@@ -27,12 +27,14 @@ from jmeta.metamodel import (
     signs,
     single_best,
 )
-from jmeta.plans import Plan
+from jmeta.plans import Plan, Share
 from jmeta.score import Candidate, group
 from jmeta.tasks import Task, task_of
 from jmeta.types import Key
 
 __all__ = ["THROUGH", "meta_train"]
+
+_tasks_of = jax.jit(jax.vmap(task_of))
 
 THROUGH = {
     learners.CLASSES: ("logistic", "gaussian_process", "mlp"),
@@ -180,15 +182,20 @@ def _settings_tasks(run: _Run, data: MetaDataset) -> Any:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("num_tasks", "bucket", "kind"))
-def _through_tasks(key: Key, num_tasks: int, bucket: Bucket, kind: str) -> Task:
-    """Tasks from the prior with their descriptions, as learners train on them."""
-    tables, folds = metadata.draw_tasks(key, num_tasks, bucket, kind)
-    support, query = folds.support[:, 0], folds.query[:, 0]
-    descriptions = metadata.describe_tables(
-        tables._replace(mask=support), kind=kind, num_classes=bucket.num_classes
-    )
-    return jax.vmap(task_of)(tables, support, query, descriptions)
+def _through_tasks(key: Key, num_tasks: int, share: Share, kind: str) -> Task:
+    """Tasks from the prior with their descriptions, as learners train on them.
+
+    Drawn in chunks of the same size as those that are measured, which is the same
+    compiled program.
+    """
+    parts = []
+    for chunk in range(max(1, num_tasks // share.chunk)):
+        tables, folds, descriptions = metadata.draw_described(
+            jax.random.fold_in(key, chunk), share.chunk, share.bucket, kind
+        )
+        support, query = folds.support[:, 0], folds.query[:, 0]
+        parts.append(_tasks_of(tables, support, query, descriptions))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _learn_optimizers(run: _Run, key: Key, data: MetaDataset) -> dict[str, Any]:
@@ -216,23 +223,23 @@ def _learn_optimizers(run: _Run, key: Key, data: MetaDataset) -> dict[str, Any]:
     through = THROUGH[run.kind]
     through = tuple(name for name in through if name in names)
     if plan.through_steps and through:
-        bucket = plan.shares[0].bucket
-        pool = max(plan.batch, min(len(data.rows), 512))
+        share = plan.shares[0]
+        batch = min(plan.batch, 32)
         algorithm = algorithms.meta_optimizer(
             optimizer_network(through),
-            [learners.get(name, bucket.num_classes) for name in through],
+            [learners.get(name, share.bucket.num_classes) for name in through],
             optax.adam(optax.cosine_decay_schedule(3e-3, plan.through_steps)),
-            micro_batch=min(8, plan.batch, pool),
+            micro_batch=min(8, batch),
             feature_dropout=0.05,
         )
         state = _trained(
             run,
             "through training",
             algorithm,
-            _through_tasks(draw_key, pool, bucket, run.kind),
+            _through_tasks(draw_key, min(len(data.rows), 512), share, run.kind),
             through_key,
             plan.through_steps,
-            min(plan.batch, 32),
+            batch,
         )
         out["through"] = state.params
     return out

@@ -52,9 +52,9 @@ _SHARES = {
         (0.15, Bucket(512, 32, 8, 100, 400), 16),
     ),
     learners.NUMBER: (
-        (0.6, Bucket(256, 16, 2, 40, 192), 32),
-        (0.25, Bucket(1024, 32, 2, 150, 768), 16),
-        (0.15, Bucket(512, 64, 2, 100, 400), 16),
+        (0.3, Bucket(256, 16, 2, 40, 192), 32),
+        (0.1, Bucket(1024, 32, 2, 150, 768), 16),
+        (0.1, Bucket(512, 64, 2, 100, 400), 16),
     ),
 }
 
@@ -63,8 +63,8 @@ def default_plan(kind: str, num_tasks: int, **options: Any) -> Plan:
     """The plan of `jmeta train`: small and middling tables, mostly of two classes.
 
     Args:
-      kind: `"classes"` or `"number"`.
-      num_tasks: in all; rounded up to whole chunks.
+      kind: `"classes"` or `"number"`, of which half as many are drawn.
+      num_tasks: for classes; rounded to whole chunks.
       options: of `Plan`.
     """
     shares = (

@@ -162,7 +162,7 @@ class _Task:
     def learner(self, place: int) -> Learner:
         return learners.get(self.model.candidates[place].learner, self.num_classes)
 
-    def in_units(self, cost: float) -> float:
+    def in_units(self, cost: float | np.floating) -> float:
         """A cost as a score, as people read it."""
         return float(cost) * self.scale * self.sign
 

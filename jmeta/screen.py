@@ -46,7 +46,7 @@ class Bars:
         self._bar.stop()
 
     def __call__(
-        self, stage: str, done: int, total: int, numbers: dict[str, float]
+        self, stage: str, done: int, total: int, numbers: Mapping[str, Any]
     ) -> None:
         """Draw how far a stage is: `tasks_per_s` and `loss`, if `numbers` has them."""
         told = ""

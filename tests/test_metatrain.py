@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_model_survives_its_file(run, tmp_path):
     metamodel.save(path, {"classes": model})
     loaded = metamodel.load(path)["classes"]
     assert loaded.candidates == model.candidates
-    description = np.zeros((1, len(metamodel.names("classes"))), np.float32)
+    description = jnp.zeros((1, len(metamodel.names("classes"))))
     np.testing.assert_array_equal(
         loaded.predict(description).mean, model.predict(description).mean
     )

@@ -41,9 +41,9 @@ def untrained(kind: str) -> MetaModel:
     random = np.random.default_rng(0)
     costs = random.uniform(0.2, 0.8, shape).astype(np.float32)
     algorithm = metamodel.classifier_algorithm(SHAPE, *shape[1:], 0.0, 1)
-    descriptions = random.normal(size=(12, len(names(kind)))).astype(np.float32)
+    descriptions = jnp.asarray(random.normal(size=(12, len(names(kind)))), jnp.float32)
     tasks = MetaExamples(
-        description=jnp.asarray(descriptions),
+        description=descriptions,
         costs=jnp.asarray(costs),
         mask=jnp.ones(shape[:2], bool),
     )
@@ -51,7 +51,7 @@ def untrained(kind: str) -> MetaModel:
     network = metamodel.optimizer_network(tuple(CHEAP[kind]))
     proposing = {
         "network": network.init(jax.random.key(1), descriptions[0]),
-        "scaler": fit_scaler(jnp.asarray(descriptions)),
+        "scaler": fit_scaler(descriptions),
     }
     return MetaModel(
         kind=kind,
