@@ -13,9 +13,14 @@ import numpy as np
 
 from jmeta import choose, learners, score
 from jmeta.errors import InputError
-from jmeta.recommend import COVERAGE, SLOTS, Member, Recommendation, cross_folds
+from jmeta.recommend import (
+    COVERAGE,
+    Member,
+    Recommendation,
+    Trained,
+    cross_validate,
+)
 from jmeta.tasks import PADDING, Table, bucket
-from jmeta.types import Key
 
 __all__ = ["Predictor", "fit"]
 
@@ -183,25 +188,21 @@ def fit(
       full: all rows, where `table` is a subsample of them; None for `table`.
       seed: of folds and draws; the recommendation's, or any.
     """
-    full = table if full is None else full
     kind = recommendation.task["kind"]
     num_classes = recommendation.task["classes"] or 0
-    classes = _padded_classes(num_classes)
-    key = jax.random.key(seed)
-    members = recommendation.members
-    fitted = []
-    for member in members:
-        learner = learners.get(member.learner, classes)
-        settings = _settings(member, learner)
-        fitted.append(_fit(learner, key, settings, full, full.mask))
-    mixed = recommendation.out_of_fold
-    if mixed is None:
-        mixed = _out_of_fold(members, classes, key, table, seed)
+    members, trained = recommendation.members, recommendation.trained
+    if trained is None:
+        trained = _train(members, _padded_classes(num_classes), table, seed)
+    fitted = trained.fitted
+    if full is not None and full is not table:
+        fitted = _fit_all(members, _padded_classes(num_classes), full, seed)
+    full = table if full is None else full
+    mixed, mask = trained.out_of_fold, np.asarray(table.mask)
     calibration, reach = None, 0.0
     if kind == learners.CLASSES:
         calibration = _fit_calibration(jnp.asarray(mixed), table.y, table.mask)
     else:
-        errors = np.sort(np.abs(mixed - np.asarray(table.y))[np.asarray(table.mask)])
+        errors = np.sort(np.abs(mixed - np.asarray(table.y))[mask])
         place = int(np.ceil(COVERAGE * (len(errors) + 1))) - 1
         reach = float(errors[min(place, len(errors) - 1)])
     return Predictor(
@@ -210,28 +211,32 @@ def fit(
         features=int((np.asarray(table.columns) != PADDING).sum()),
         rows=int(full.mask.shape[0]),
         members=members,
-        fitted=tuple(jax.device_get(fitted)),
+        fitted=fitted,
         calibration=jax.device_get(calibration),
         reach=reach,
     )
 
 
-def _out_of_fold(
-    members: tuple[Member, ...],
-    classes: int | None,
-    key: Key,
-    table: Table,
-    seed: int,
-) -> np.ndarray:
-    """The averaged prediction of every row by models that have not seen it."""
-    folds = cross_folds(seed, table)
-    mixed: Any = 0.0
+def _train(
+    members: tuple[Member, ...], classes: int | None, table: Table, seed: int
+) -> Trained:
+    """Fit the members to all rows, and predict every row without having seen it."""
+    models = [(member.learner, member.unit) for member in members]
+    predictions, fitted = cross_validate(models, table, classes or 2, seed)
+    weights = np.array([member.weight for member in members])
+    return Trained(
+        out_of_fold=np.tensordot(weights, predictions, axes=1),
+        fitted=tuple(jax.device_get(fitted)),
+    )
+
+
+def _fit_all(
+    members: tuple[Member, ...], classes: int | None, full: Table, seed: int
+) -> tuple[score.Fitted, ...]:
+    """The members fitted to all rows of a table too large to try candidates on."""
+    fitted = []
     for member in members:
         learner = learners.get(member.learner, classes)
-        units = np.zeros((SLOTS, len(learner.space)), np.float32)
-        units[0] = member.unit
-        one = score.cross_predict(
-            learner, key, jnp.asarray(units), jnp.asarray(1), table, folds
-        )
-        mixed = mixed + member.weight * np.asarray(one[0])
-    return mixed
+        settings = _settings(member, learner)
+        fitted.append(_fit(learner, jax.random.key(seed), settings, full, full.mask))
+    return tuple(jax.device_get(fitted))

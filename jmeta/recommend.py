@@ -49,6 +49,18 @@ class Member(NamedTuple):
     weight: float
 
 
+class Trained(NamedTuple):
+    """What trying candidates already yields of fitting them.
+
+    Attributes:
+      out_of_fold: the members' averaged predictions of the rows.
+      fitted: the members, each fitted to all rows.
+    """
+
+    out_of_fold: np.ndarray
+    fitted: tuple[score.Fitted, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Recommendation:
     """What to use on one task, and why.
@@ -65,6 +77,7 @@ class Recommendation:
       explanation: which parts of the description moved the choice, largest first:
         the effect is in units of the metric, positive where it speaks for the choice.
       meta_model: name, version, trained_on.
+      trained: what trying candidates already yields of fitting them; not shown.
     """
 
     task: dict[str, Any]
@@ -78,7 +91,7 @@ class Recommendation:
     evidence: dict[str, Any]
     explanation: list[dict[str, Any]]
     meta_model: dict[str, Any]
-    out_of_fold: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    trained: Trained | None = dataclasses.field(default=None, repr=False)
 
     def transferred(self, table: Table, num_classes: int) -> "Recommendation":
         """The same models for another table, as cross-validation asks for them."""
@@ -87,7 +100,7 @@ class Recommendation:
             "features": _features(table),
             "classes": num_classes if self.task["kind"] == learners.CLASSES else None,
         }
-        return dataclasses.replace(self, task=task, out_of_fold=None)
+        return dataclasses.replace(self, task=task, trained=None)
 
     def to_json(self) -> dict[str, Any]:
         """The recommendation as plain data, as `--json` prints it."""
@@ -222,29 +235,43 @@ def _zero_shot(task: _Task) -> tuple[int, bool, dict[str, float]]:
     return best, False, evidence
 
 
-def _cross_validate(
-    task: _Task, places: list[int], folds: Folds, seed: int
-) -> np.ndarray:
-    """Out-of-fold predictions `(places, n, ...)`, one program a learner."""
+def cross_validate(
+    models: list[tuple[str, tuple[float, ...]]],
+    table: Table,
+    num_classes: int,
+    seed: int,
+) -> tuple[np.ndarray, list[score.Fitted]]:
+    """Cross-validate models, learner and unit vector, on the folds of a seed.
+
+    Returns:
+      Out-of-fold probabilities or numbers `(models, n, ...)`, and each model fitted
+      to all rows.
+    """
+    folds = cross_folds(seed, table)
     out: dict[int, Array] = {}
-    grouped = score.group([task.model.candidates[p] for p in places])
-    for name, members in grouped.items():
-        learner = learners.get(name, task.num_classes)
-        size = len(learner.space)
-        for first in range(0, len(members), SLOTS):
-            some = members[first : first + SLOTS]
-            units = np.zeros((SLOTS, size), np.float32)
-            units[: len(some)] = [task.units[places[m]] for m in some]
-            predicted = score.cross_predict(
+    fitted: dict[int, score.Fitted] = {}
+    grouped = score.group([score.Candidate(*model) for model in models])
+    for name, places in grouped.items():
+        learner = learners.get(name, num_classes)
+        for first in range(0, len(places), SLOTS):
+            some = places[first : first + SLOTS]
+            units = np.zeros((SLOTS, len(learner.space)), np.float32)
+            units[: len(some)] = [models[place][1] for place in some]
+            predicted, whole = score.cross_fit(
                 learner,
                 jax.random.key(seed),
                 jnp.asarray(units),
                 jnp.asarray(len(some)),
-                task.table,
+                table,
                 folds,
             )
-            out |= {m: predicted[i] for i, m in enumerate(some)}
-    return np.stack([np.asarray(out[m]) for m in range(len(places))])
+            # See `jmeta.score.score` for why.
+            jax.block_until_ready(predicted)
+            for slot, place in enumerate(some):
+                out[place] = predicted[slot]
+                fitted[place] = jax.tree.map(lambda leaf, s=slot: leaf[s], whole)
+    every = range(len(models))
+    return np.stack([np.asarray(out[p]) for p in every]), [fitted[p] for p in every]
 
 
 class _Tried(NamedTuple):
@@ -253,7 +280,7 @@ class _Tried(NamedTuple):
     places: list[int]
     posterior: choose.Posterior
     members: tuple[Member, ...]
-    out_of_fold: np.ndarray
+    trained: Trained
 
 
 def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
@@ -262,7 +289,8 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
     budget = min(budget, len(task.units))
     places = np.asarray(choose.greedy_portfolio(draws, budget, reference)).tolist()
     folds = cross_folds(seed, task.table)
-    predictions = _cross_validate(task, places, folds, seed)
+    tried = [(task.model.candidates[p].learner, task.units[p]) for p in places]
+    predictions, fitted = cross_validate(tried, task.table, task.num_classes, seed)
     y, mask = task.table.y, task.table.mask
     observed = np.asarray(_fold_scores(jnp.asarray(predictions), y, folds.query))
     observed = observed * signs(task.model.kind)
@@ -293,13 +321,16 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
                 jnp.asarray(predictions), y, mask, jnp.asarray(shrunk - seen)
             )
         )
-    members = tuple(
-        Member(task.model.candidates[p].learner, task.units[p], float(w))
-        for p, w in zip(places, weights)
-        if w > 0
+    chosen = np.flatnonzero(weights)
+    return _Tried(
+        places=places,
+        posterior=believed,
+        members=tuple(Member(*tried[i], float(weights[i])) for i in chosen),
+        trained=Trained(
+            out_of_fold=np.tensordot(weights, predictions, axes=1),
+            fitted=tuple(jax.device_get([fitted[i] for i in chosen])),
+        ),
     )
-    mixed = np.tensordot(weights, predictions, axes=1)
-    return _Tried(places, believed, members, mixed)
 
 
 def recommend(
@@ -371,7 +402,7 @@ def recommend(
         evidence=evidence,
         explanation=_explanation(task, place, reference),
         meta_model={k: model.header.get(k) for k in ("name", "version", "trained_on")},
-        out_of_fold=None if tried is None else tried.out_of_fold,
+        trained=None if tried is None else tried.trained,
     )
 
 

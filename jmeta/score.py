@@ -1,12 +1,12 @@
 """Scoring: fit and judge many settings on many folds of many tables at once.
 
-`cross_predict` is the engine's inner loop: one learner, all settings, all folds of one
+`cross_fit` is the engine's inner loop: one learner, all settings, all folds of one
 table. `score` adds the task axis, and runs one compiled program per learner and bucket.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jmeta.types import Array, Key, Settings, Weights
 __all__ = [
     "Candidate",
     "Fitted",
-    "cross_predict",
+    "cross_fit",
     "fit",
     "group",
     "predict",
@@ -120,19 +120,19 @@ def predict_folds(
 
 
 @functools.partial(jax.jit, static_argnames=("learner",))
-def cross_predict(
+def cross_fit(
     learner: Learner,
     key: Key,
     units: Float[Array, "slots size"],
     num_units: Int[Array, ""],
     table: Table,
     folds: Folds,
-) -> Float[Array, "slots n *classes"]:
-    """Out-of-fold predictions of the first `num_units` settings on one table.
+) -> tuple[Float[Array, "slots n *classes"], Fitted]:
+    """Cross-validate the first `num_units` settings on a table, and fit all rows.
 
-    Every row is predicted by the fold in whose query it is. One compiled program
-    serves any number of settings up to the slots, and computes only those, all folds
-    at once.
+    Every row is predicted by the fold in whose query it is. The fit to all rows is
+    one more fold. One compiled program serves any number of settings up to the
+    slots, and computes only those, all folds of one at once.
 
     Args:
       learner: whose settings they are.
@@ -143,23 +143,35 @@ def cross_predict(
       folds: its splits.
 
     Returns:
-      Probabilities, or numbers; zeros in the slots that are padding and in rows that
-      no fold queries.
+      Out-of-fold probabilities, or numbers: zeros in the slots that are padding and
+      in rows that no fold queries. And what is fitted to all rows, each leaf with a
+      leading axis of slots, zeros in the padding.
     """
+    supports = jnp.concatenate([folds.support, table.mask[None]])
 
-    def one(index: Array | int) -> Array:
-        unit = jax.lax.dynamic_slice_in_dim(units, index, 1)
-        predicted = predict_folds(learner, key, unit, table, folds.support)[:, 0]
+    def one(index: Array | int) -> tuple[Array, Fitted]:
+        settings = learner.space.decode(units[index])
+        fitted = jax.vmap(lambda support: fit(learner, key, settings, table, support))(
+            supports
+        )
+        split = jax.tree.map(lambda leaf: leaf[:-1], fitted)
+        out = jax.vmap(lambda f: predict(learner, f, table.x))(split)
         if learner.kind == learners.CLASSES:
-            predicted = jax.nn.softmax(predicted)
-        query = folds.query if predicted.ndim == 2 else folds.query[..., None]
-        return jnp.sum(jnp.where(query, predicted, 0.0), axis=0)
+            out = jax.nn.softmax(out)
+        query = folds.query if out.ndim == 2 else folds.query[..., None]
+        whole = jax.tree.map(lambda leaf: leaf[-1], fitted)
+        return jnp.sum(jnp.where(query, out, 0.0), axis=0), whole
 
-    shape = jax.eval_shape(one, 0)
-    out = jnp.zeros((units.shape[0], *shape.shape), shape.dtype)
-    return jax.lax.fori_loop(
-        0, num_units, lambda index, out: out.at[index].set(one(index)), out
+    slots = units.shape[0]
+    nothing = jax.tree.map(
+        lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype),
+        jax.eval_shape(one, 0),
     )
+
+    def body(index: Array, done: Any) -> Any:
+        return jax.tree.map(lambda a, b: a.at[index].set(b), done, one(index))
+
+    return jax.lax.fori_loop(0, num_units, body, nothing)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "chunk"))
@@ -225,6 +237,8 @@ def score(
     """
     if chunk is None:
         chunk = max(1, min(8, 4096 // tables.mask.shape[1]))
+    # Each learner's program ends before the next begins: two at a time can hang on
+    # a CPU, for the reason that `jmeta.describe.landmarks` gives.
     columns: dict[int, Array] = {}
     for name, places in group(candidates).items():
         learner = learners.get(name, num_classes)
@@ -234,6 +248,7 @@ def score(
             units = [candidates[p].unit or () for p in fixed]
             units = jnp.asarray(units, tables.x.dtype)
             scores = _score_learner(learner, key, units, tables, folds, chunk)
+            jax.block_until_ready(scores)
             columns |= {p: scores[:, i] for i, p in enumerate(fixed)}
         if free:
             if proposals is None or name not in proposals:
@@ -243,5 +258,6 @@ def score(
                 )
             own = proposals[name][:, None]
             scores = _score_learner(learner, key, own, tables, folds, chunk)
+            jax.block_until_ready(scores)
             columns |= {p: scores[:, 0] for p in free}  # noqa: C420
     return jnp.stack([columns[p] for p in range(len(candidates))], axis=1)

@@ -89,13 +89,20 @@ def test_out_of_fold_predictions_are_those_of_the_folds():
     folds = jax.tree.map(lambda leaf: leaf[0], _folds(tables))
     learner = learners.get("lda", 2)
     units = jnp.zeros((4, 1)).at[0, 0].set(0.1)
-    out = score.cross_predict(learner, KEY, units, jnp.asarray(1), table, folds)
+    out, fitted = score.cross_fit(learner, KEY, units, jnp.asarray(1), table, folds)
     every = score.predict_folds(learner, KEY, units[:1], table, folds.support)
     for fold in range(3):
         rows = np.asarray(folds.query[fold])
         expected = jax.nn.softmax(every[fold, 0])[rows]
         np.testing.assert_allclose(out[0][rows], expected, rtol=1e-5)
     assert (out[1:] == 0).all()
+    settings = learner.space.decode(units[0])
+    whole = score.fit(learner, KEY, settings, table, table.mask)
+    jax.tree.map(
+        lambda leaf, slots: np.testing.assert_allclose(leaf, slots[0], rtol=1e-5),
+        whole,
+        fitted,
+    )
 
 
 def test_one_program_serves_other_settings_of_the_same_bucket():

@@ -142,7 +142,9 @@ def _cell(value: Any) -> str | None:
     if isinstance(value, _INTEGRAL) and abs(int(value)) < 10**300:
         return str(int(value))
     if isinstance(value, _REALS):
-        if value != value:
+        # Comparing a signalling NaN raises.
+        is_decimal = isinstance(value, decimal.Decimal)
+        if value.is_nan() if is_decimal else value != value:
             return None
         try:
             return repr(float(value))
