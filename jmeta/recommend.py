@@ -168,7 +168,7 @@ class _Task:
     def sign(self) -> float:
         return float(signs(self.model.kind)[self.column])
 
-    @property
+    @functools.cached_property
     def rows(self) -> int:
         return int(self.table.mask.sum())
 

@@ -1,6 +1,7 @@
 """Hyperparameter spaces: named, typed settings <-> a vector in the unit cube."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -181,10 +182,9 @@ class Space:
 
         With `num_rows`, limits that depend on the task are applied.
         """
-        settings = self.decode(jnp.asarray(np.asarray(unit, np.float32)))
+        values = _values(self, tuple(np.asarray(unit, np.float32).tolist()))
         out: dict[str, float | int | str] = {}
-        for name, hyper in self.hypers.items():
-            value = float(settings[name])
+        for (name, hyper), value in zip(self.hypers.items(), values):
             if hyper.at_most_rows and num_rows is not None:
                 value = min(value, num_rows)
             if hyper.options:
@@ -194,3 +194,10 @@ class Space:
             else:
                 out[name] = float(f"{value:.6g}")
         return out
+
+
+@functools.lru_cache(maxsize=4096)
+def _values(space: Space, unit: tuple[float, ...]) -> tuple[float, ...]:
+    """Decoded settings; kept, since the same candidates are told again and again."""
+    settings = space.decode(jnp.asarray(unit))
+    return tuple(float(settings[name]) for name in space.names)
