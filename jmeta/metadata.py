@@ -156,22 +156,27 @@ def collect(
     """
     draw_key, score_key = jax.random.split(key)
     tables, folds, descriptions = draw_described(draw_key, num_tasks, bucket, kind)
-    places = [
-        place
-        for place, candidate in enumerate(candidates)
-        if candidate.unit is not None or propose is not None
-    ]
+    if propose is None:
+        # Measured and thrown away: one compiled program serves both cases.
+        proposals = {
+            c.learner: jnp.tile(
+                learners.get(c.learner, 2).space.default(), (num_tasks, 1)
+            )
+            for c in candidates
+        }
+    else:
+        proposals = propose(descriptions)
     measured = score(
-        [candidates[place] for place in places],
+        candidates,
         score_key,
         tables,
         folds,
         num_classes=bucket.num_classes if kind == learners.CLASSES else None,
-        proposals=propose(descriptions) if propose is not None else None,
+        proposals=proposals,
     )
-    shape = (num_tasks, len(candidates), len(metrics.SCORES[kind]))
-    scores = np.full(shape, np.nan, np.float32)
-    scores[:, places] = np.asarray(measured[:, :, 0])
+    scores = np.array(measured[:, :, 0])
+    if propose is None:
+        scores[:, [c.unit is None for c in candidates]] = np.nan
     if kind == learners.NUMBER:
         # In units of the query's own deviation, so that tasks can be compared.
         y, query = np.asarray(tables.y), np.asarray(folds.query[:, 0])

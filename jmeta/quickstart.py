@@ -34,15 +34,34 @@ def plans() -> dict[str, Plan]:
     return {learners.CLASSES: plan, learners.NUMBER: plan}
 
 
+_LEARNERS = {
+    learners.CLASSES: (
+        "logistic",
+        "lda",
+        "naive_bayes",
+        "knn",
+        "gaussian_process",
+        "boosted_trees",
+    ),
+    learners.NUMBER: (
+        "ridge",
+        "knn_regressor",
+        "gaussian_process_regressor",
+        "boosted_trees_regressor",
+    ),
+}
+
+
 def candidates() -> dict[str, tuple[Candidate, ...]]:
-    """Two settings of each learner, and the meta-optimizer's proposal."""
+    """Some learners at two settings each, and at the meta-optimizer's proposal."""
     chosen = {}
-    for kind in (learners.CLASSES, learners.NUMBER):
+    for kind, names in _LEARNERS.items():
         every = default_candidates(kind)
         places = [
             place
-            for members in group(every).values()
+            for name, members in group(every).items()
             for place in (*members[:-1][:2], members[-1])
+            if name in names
         ]
         chosen[kind] = tuple(every[place] for place in places)
     return chosen

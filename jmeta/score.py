@@ -178,12 +178,11 @@ def cross_fit(
 def _score_learner(
     learner: Learner, key: Key, units: Array, tables: Table, folds: Folds, chunk: int
 ) -> Array:
-    """Scores `(tasks, settings, folds, scores)`; units may have a task axis."""
+    """Scores `(tasks, settings, folds, scores)` of units `(tasks, settings, size)`."""
     number = jnp.arange(tables.mask.shape[0])
 
-    def one(each: tuple[Array, Table, Folds], units: Array) -> Array:
-        number, table, split = each
-        own = units if units.ndim == 2 else units[number]
+    def one(each: tuple[Array, Array, Table, Folds]) -> Array:
+        number, own, table, split = each
         task_key = jax.random.fold_in(key, number)
         out = predict_folds(learner, task_key, own, table, split.support)
         if learner.kind == learners.CLASSES:
@@ -193,12 +192,11 @@ def _score_learner(
         return jnp.moveaxis(scores(out, table.y, split.query), 0, 1)
 
     def all_tasks(units: Array) -> Array:
-        each = (number, tables, folds)
-        return jax.lax.map(lambda e: one(e, units), each, batch_size=chunk)
+        return jax.lax.map(one, (number, units, tables, folds), batch_size=chunk)
 
     if not learner.uneven:
         return all_tasks(units)
-    alone = jnp.moveaxis(units, -2, 0)[..., None, :]
+    alone = jnp.moveaxis(units, 1, 0)[:, :, None]
     return jnp.moveaxis(jax.lax.map(all_tasks, alone)[:, :, 0], 0, 1)
 
 
@@ -240,24 +238,33 @@ def score(
     # Each learner's program ends before the next begins: two at a time can hang on
     # a CPU, for the reason that `jmeta.describe.landmarks` gives.
     columns: dict[int, Array] = {}
+    num_tasks = tables.mask.shape[0]
     for name, places in group(candidates).items():
         learner = learners.get(name, num_classes)
-        fixed = [p for p in places if candidates[p].unit is not None]
-        free = [p for p in places if candidates[p].unit is None]
-        if fixed:
-            units = [candidates[p].unit or () for p in fixed]
-            units = jnp.asarray(units, tables.x.dtype)
-            scores = _score_learner(learner, key, units, tables, folds, chunk)
-            jax.block_until_ready(scores)
-            columns |= {p: scores[:, i] for i, p in enumerate(fixed)}
-        if free:
-            if proposals is None or name not in proposals:
-                raise ValueError(
-                    f"score: candidate {name!r} has no settings of its own; pass the "
-                    "meta-optimizer's proposals for it."
-                )
-            own = proposals[name][:, None]
-            scores = _score_learner(learner, key, own, tables, folds, chunk)
-            jax.block_until_ready(scores)
-            columns |= {p: scores[:, 0] for p in free}  # noqa: C420
+        units = [_units(candidates[p], num_tasks, proposals) for p in places]
+        scores = _score_learner(
+            learner,
+            key,
+            jnp.stack(units, axis=1).astype(tables.x.dtype),
+            tables,
+            folds,
+            chunk,
+        )
+        jax.block_until_ready(scores)
+        columns |= {p: scores[:, i] for i, p in enumerate(places)}
     return jnp.stack([columns[p] for p in range(len(candidates))], axis=1)
+
+
+def _units(
+    candidate: Candidate, num_tasks: int, proposals: dict[str, Array] | None
+) -> Array:
+    """A candidate's unit vector on each task, `(tasks, size)`."""
+    if candidate.unit is not None:
+        unit = jnp.asarray(candidate.unit)
+        return jnp.broadcast_to(unit, (num_tasks, unit.size))
+    if proposals is None or candidate.learner not in proposals:
+        raise ValueError(
+            f"score: candidate {candidate.learner!r} has no settings of its own; pass "
+            "the meta-optimizer's proposals for it."
+        )
+    return proposals[candidate.learner]
