@@ -406,10 +406,6 @@ def _meta_train(
                 header={
                     "name": f"jmeta {config['command']}",
                     "version": __version__,
-                    "trained_on": (
-                        f"{sum(s.num_tasks for s in plan.shares)} tasks of the "
-                        f"built-in prior, seed {seed}"
-                    ),
                     "config": config,
                     **_versions(),
                 },

@@ -387,5 +387,9 @@ def meta_train(
     return dataclasses.replace(
         draft,
         params={"optimizers": optimizers} | learnt,
-        header={"num_tasks": len(data.rows), **(header or {})},
+        header={
+            "num_tasks": len(data.rows),
+            "trained_on": f"{len(data.rows)} tasks of the built-in prior, seed {seed}",
+            **(header or {}),
+        },
     )

@@ -469,7 +469,9 @@ def _expected(
 
 def _ranking(task: _Task, tried: _Tried | None) -> list[dict[str, Any]]:
     cost = task.mean[:, task.column].copy()
-    spread = np.std(task.residuals, axis=0)
+    # Half the distance of quantiles, since a few tasks have enormous errors.
+    low, high = np.quantile(task.residuals, [0.16, 0.84], axis=0)
+    spread = (high - low) / 2
     std = np.hypot(task.std[:, task.column], spread)
     places = np.arange(len(cost))
     if tried is not None:
