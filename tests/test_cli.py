@@ -592,7 +592,16 @@ def stop_at(monkeypatch, stage, number):
 TRAIN = ("train", "--kinds", "number", "--steps", 4, "--out")
 
 
+@pytest.fixture
+def interruptible():
+    """Listen to Ctrl-C as a command in a terminal does, also from a background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(
     run, tiny, monkeypatch, tmp_path
 ):

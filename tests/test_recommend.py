@@ -75,9 +75,9 @@ def test_attributions_add_up_to_the_difference_they_explain(encoded):
     model = pipeline.load_models()["classes"]
     description = recommend.describe_table(encoded.table, "classes", 2)
     scaler = jax.tree.map(lambda x: x[0], model.params["classifier"]["scaler"])
-    both = np.stack([description, np.asarray(scaler["centre"])])
+    both = jnp.stack([jnp.asarray(description), scaler["centre"]])
     here, average = np.asarray(model.predict(both).mean)[:, :, 0]
-    one, other = np.argsort(here)[[0, 5]]
+    one, other = np.argsort(here)[[0, 5]].tolist()
     effects = explain.attributions(model, description, one, other, 0)
     gained = (here[other] - here[one]) - (average[other] - average[one])
     np.testing.assert_allclose(effects.sum(), gained, atol=5e-3)
