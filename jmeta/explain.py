@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jmeta.algorithms import standardise
+from jmeta.algorithms import standardise, unstandardise
 from jmeta.base import MetaAlgorithm
 from jmeta.metamodel import MetaModel
 from jmeta.types import Array, Params
@@ -26,19 +26,23 @@ FAR = 3.0
 def _integrate(
     algorithm: MetaAlgorithm,
     params: Params,
-    start: Array,
-    end: Array,
+    scaler: dict[str, Array],
+    description: Array,
     one: Array,
     other: Array,
     column: Array,
 ) -> Array:
-    def advantage(description: Array) -> Array:
-        costs = algorithm.predict(params, description).mean(0)[:, column]
+    def advantage(z: Array) -> Array:
+        costs = algorithm.predict(params, unstandardise(scaler, z)).mean(0)[:, column]
         return costs[other] - costs[one]
 
-    shares = (jnp.arange(STEPS) + 0.5) / STEPS
-    slopes = jax.vmap(lambda t: jax.grad(advantage)(start + t * (end - start)))(shares)
-    return (end - start) * slopes.mean(0)
+    # Along a line in standardised features: in their own units, one that lies far
+    # out would do all its work in a corner of the line, between two steps.
+    end = standardise(scaler, description)
+    # Steps that are denser near the average task, where normalisation turns quickly.
+    place = (jnp.arange(STEPS) + 0.5) / STEPS
+    slopes = jax.vmap(lambda t: jax.grad(advantage)(t * end))(jnp.square(place))
+    return end * jnp.mean(2 * place[:, None] * slopes, axis=0)
 
 
 def _scaler(model: MetaModel) -> dict[str, Array]:
@@ -68,7 +72,7 @@ def attributions(
         _integrate(
             model.algorithm,
             model.params["classifier"],
-            _scaler(model)["centre"],
+            _scaler(model),
             jnp.asarray(description),
             place,
             other,

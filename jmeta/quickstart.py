@@ -77,17 +77,17 @@ def _peers(kind: str) -> dict[str, Any]:
             "LogisticRegression": make_pipeline(
                 StandardScaler(), linear_model.LogisticRegression()
             ),
-            "KNeighborsClassifier": make_pipeline(
+            "KNeighbors": make_pipeline(
                 StandardScaler(), neighbors.KNeighborsClassifier()
             ),
-            "RandomForestClassifier": ensemble.RandomForestClassifier(random_state=0),
-            "HistGradientBoostingClassifier": ensemble.HistGradientBoostingClassifier(),
+            "RandomForest": ensemble.RandomForestClassifier(random_state=0),
+            "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(),
         }
     return {
         "Ridge": make_pipeline(StandardScaler(), linear_model.Ridge()),
         "SVR": make_pipeline(StandardScaler(), svm.SVR()),
-        "RandomForestRegressor": ensemble.RandomForestRegressor(random_state=0),
-        "HistGradientBoostingRegressor": ensemble.HistGradientBoostingRegressor(),
+        "RandomForest": ensemble.RandomForestRegressor(random_state=0),
+        "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(),
     }
 
 

@@ -130,9 +130,11 @@ def show_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     shown = Table(title="Held-out rows of two real clinical tables")
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [*(name for name in names if name != "seconds"), "seconds"]
     for name in columns:
-        shown.add_column(name, justify="left" if name in columns[:2] else "right")
+        left = name in ("table", "method")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=left)
     for row in rows:
         values = (row.get(name, "") for name in columns)
         shown.add_row(*(v if isinstance(v, str) else f"{v:.3f}" for v in values))

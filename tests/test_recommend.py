@@ -80,7 +80,7 @@ def test_attributions_add_up_to_the_difference_they_explain(encoded):
     one, other = np.argsort(here)[[0, 5]].tolist()
     effects = explain.attributions(model, description, one, other, 0)
     gained = (here[other] - here[one]) - (average[other] - average[one])
-    np.testing.assert_allclose(effects.sum(), gained, atol=5e-3)
+    np.testing.assert_allclose(effects.sum(), gained, atol=1e-3)
 
 
 def test_a_budget_cross_validates_that_many_and_weights_sum_to_one(tried):

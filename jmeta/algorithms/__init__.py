@@ -20,7 +20,7 @@ from jmeta.algorithms.meta_regression import (
     MetaSettings,
     meta_regression,
 )
-from jmeta.algorithms.scaler import fit_scaler, standardise
+from jmeta.algorithms.scaler import fit_scaler, standardise, unstandardise
 
 __all__ = [
     "LOSSES",
@@ -41,4 +41,5 @@ __all__ = [
     "meta_regression",
     "query_loss",
     "standardise",
+    "unstandardise",
 ]

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 
 from jmeta.types import Array
 
-__all__ = ["fit_scaler", "standardise"]
+__all__ = ["fit_scaler", "standardise", "unstandardise"]
 
 LIMIT = 4.0
 """Standardised features are squashed smoothly into (-LIMIT, LIMIT)."""
@@ -54,3 +54,12 @@ def standardise(
     z = jnp.where(known, description - centre, 0.0) / jnp.where(scale > 0, scale, 1.0)
     z = jnp.clip(z, -1e15, 1e15)  # The square of a huge number is infinite.
     return z / jnp.sqrt(1.0 + jnp.square(z / LIMIT))
+
+
+def unstandardise(
+    scaler: dict[str, Float[Array, " meta"]], z: Float[Array, "*tasks meta"]
+) -> Float[Array, "*tasks meta"]:
+    """The descriptions that `standardise` turns into `z`; the centre where ignored."""
+    centre, scale = jax.lax.stop_gradient((scaler["centre"], scaler["scale"]))
+    left = jnp.maximum(1.0 - jnp.square(z / LIMIT), 1e-6)
+    return centre + scale * z / jnp.sqrt(left)
