@@ -16,6 +16,7 @@ import time
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 import tyro
@@ -147,6 +148,9 @@ def run_table(arguments: Arguments, path: Path, seed: int) -> pd.DataFrame:
     folds = StratifiedKFold(arguments.folds, shuffle=True, random_state=seed)
     splits = list(folds.split(features, y))
     filled = features.fillna(features.median())
+    # A long run of many sizes would fill the memory maps with compiled programs; they
+    # come back from the compilation cache on disk.
+    jax.clear_caches()
     rows = []
     for name, model in methods(arguments, seed).items():
         ours = name.startswith(("jmeta", "single"))

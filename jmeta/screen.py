@@ -127,14 +127,16 @@ def show_description(
 
 def show_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the quickstart's scores, a row a table and method."""
+    from rich import box
     from rich.table import Table
 
-    shown = Table(title="Held-out rows of two real clinical tables")
+    title = "Held-out rows of two real clinical tables"
+    shown = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     names = dict.fromkeys(name for row in rows for name in row)
     columns = [*(name for name in names if name != "seconds"), "seconds"]
     for name in columns:
-        left = name in ("table", "method")
-        shown.add_column(name, justify="left" if left else "right", no_wrap=left)
+        side = "left" if name in ("table", "method") else "right"
+        shown.add_column(name, justify=side, no_wrap=True)
     for row in rows:
         values = (row.get(name, "") for name in columns)
         shown.add_row(*(v if isinstance(v, str) else f"{v:.3f}" for v in values))
