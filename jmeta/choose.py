@@ -129,20 +129,22 @@ def greedy_weights(
     """Weights of an average of candidates, by greedy selection with replacement.
 
     Minimises the out-of-fold loss of the average plus `sum(weights * penalty)`. With
-    `penalty = max(shrunk - observed cost, 0)`, a member that looked better than it is
-    believed to be counts as good as the shrunk estimate says.
+    `penalty = shrunk - observed cost`, a member that looked better than it is believed
+    to be counts as good as the shrunk estimate says.
 
     Args:
       predictions: out-of-fold probabilities `(candidates, n, classes)`, scored by log
         loss, or numbers `(candidates, n)`, scored by squared error.
       y: classes or numbers.
       mask: which rows count.
-      penalty: added to the loss per unit of weight, at least 0; inf leaves a
-        candidate out.
+      penalty: added to the loss per unit of weight; inf leaves a candidate out.
+        Below 0 counts as 0: paid for looking worse than believed, the worst
+        candidates would be the most welcome.
       num_steps: selections; weights are multiples of its inverse.
 
     Source: Caruana et al., 2004, https://doi.org/10.1145/1015330.1015432.
     """
+    penalty = jnp.maximum(penalty, 0.0)
     y = jnp.where(mask, y, 0)
     shape = (1, -1) + (1,) * (predictions.ndim - 2)
     predictions = jnp.where(mask.reshape(shape), predictions, 0.0)

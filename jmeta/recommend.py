@@ -316,11 +316,10 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
         if task.model.kind == learners.NUMBER:
             # Weights are judged by squared error; the loss is its root.
             seen, shrunk = np.square(deviation * seen), np.square(deviation * shrunk)
-        # What looked better than it is believed to be pays the difference; what looked
-        # worse is not paid for it, or the worst would be the most welcome.
-        penalty = jnp.asarray(np.maximum(shrunk - seen, 0.0))
         weights = np.asarray(
-            choose.greedy_weights(jnp.asarray(predictions), y, mask, penalty)
+            choose.greedy_weights(
+                jnp.asarray(predictions), y, mask, jnp.asarray(shrunk - seen)
+            )
         )
     chosen = np.flatnonzero(weights)
     return _Tried(

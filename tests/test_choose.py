@@ -60,6 +60,16 @@ def test_an_infinite_penalty_leaves_a_candidate_out():
     np.testing.assert_allclose(weights, [0.0, 1.0])
 
 
+def test_looking_worse_than_believed_earns_no_weight():
+    y = jnp.asarray([0, 1])
+    good, bad = [[0.9, 0.1], [0.1, 0.9]], [[0.01, 0.99], [0.99, 0.01]]
+    penalty = jnp.asarray([0.0, -4.5])
+    weights = choose.greedy_weights(
+        jnp.asarray([good, bad]), y, jnp.ones(2, bool), penalty
+    )
+    np.testing.assert_allclose(weights, [1.0, 0.0])
+
+
 def test_overconfident_probabilities_are_cooled_and_padding_is_not_seen():
     key = jax.random.key(0)
     logits = jax.random.normal(key, (400, 2))
