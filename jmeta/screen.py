@@ -131,7 +131,13 @@ def show_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     title = "Held-out rows of two real clinical tables"
-    shown = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
     names = dict.fromkeys(name for row in rows for name in row)
     columns = [*(name for name in names if name != "seconds"), "seconds"]
     for name in columns:
