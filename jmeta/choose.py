@@ -3,7 +3,7 @@
 Pure functions of arrays for one task. Costs are lower-better throughout.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ __all__ = [
     "calibrate",
     "fit_calibration",
     "greedy_portfolio",
-    "greedy_weights",
+    "mixture_weights",
     "shrink",
 ]
 
@@ -111,69 +111,68 @@ def shrink(
     )
 
 
-def _row_losses(mixed: Array, y: Array) -> Array:
-    if mixed.ndim == 1:
-        return jnp.square(mixed - y)
-    truth = jnp.take_along_axis(mixed, y[:, None], axis=1)[:, 0]
-    return -jnp.log(jnp.clip(truth, PROBABILITY_FLOOR, 1.0))
+def _log_truth(probs: Array, y: Array) -> Array:
+    """Log probabilities of the true classes."""
+    truth = jnp.take_along_axis(probs, y[..., None], axis=-1)[..., 0]
+    return jnp.log(jnp.clip(truth, PROBABILITY_FLOOR, 1.0))
 
 
-def greedy_weights(
+def mixture_weights(
     predictions: Float[Array, "candidates n *classes"],
     y: Array,
     mask: Bool[Array, " n"],
-    penalty: Float[Array, " candidates"],
+    prior: Float[Array, " candidates"],
     *,
-    num_steps: int = 40,
+    num_steps: int = 200,
 ) -> Float[Array, " candidates"]:
-    """Weights of an average of candidates, by greedy selection with replacement.
+    """Weights of an average of candidates: those under which the targets are likeliest.
 
-    Minimises the out-of-fold loss of the average plus `sum(weights * penalty)`. With
-    `penalty = shrunk - observed cost`, a member that looked better than it is believed
-    to be counts as good as the shrunk estimate says.
+    The average is read as a mixture: each row's target comes from one of the
+    candidates' distributions, with the weights as the chances. Expectation
+    maximisation finds the weights that are most probable after the rows were seen,
+    under a Dirichlet prior. Unlike a greedy selection, the prior keeps a small table
+    from choosing what was lucky, and no steps have to be stopped early.
 
     Args:
-      predictions: out-of-fold probabilities `(candidates, n, classes)`, scored by log
-        loss, or numbers `(candidates, n)`, scored by squared error.
+      predictions: out-of-fold probabilities `(candidates, n, classes)`; or numbers
+        `(candidates, n)`, the means of normal distributions of one common variance,
+        which is learnt with the weights.
       y: classes or numbers.
       mask: which rows count.
-      penalty: added to the loss per unit of weight; inf leaves a candidate out.
-        Below 0 counts as 0: paid for looking worse than believed, the worst
-        candidates would be the most welcome.
-      num_steps: selections; weights are multiples of its inverse.
+      prior: what is believed of each candidate before, in rows: `prior.sum()` rows
+        are worth as much as it. Zero leaves a candidate out.
+      num_steps: of expectation maximisation.
 
-    Source: Caruana et al., 2004, https://doi.org/10.1145/1015330.1015432.
+    Returns:
+      Weights that sum to 1.
+
+    Source: Dempster, Laird and Rubin, 1977; for numbers, Raftery et al., 2005,
+    https://doi.org/10.1175/MWR2906.1.
     """
-    penalty = jnp.maximum(penalty, 0.0)
     y = jnp.where(mask, y, 0)
-    shape = (1, -1) + (1,) * (predictions.ndim - 2)
-    predictions = jnp.where(mask.reshape(shape), predictions, 0.0)
     rows = jnp.maximum(jnp.sum(mask), 1)
+    if predictions.ndim == 3:
+        log_p = jax.vmap(_log_truth, in_axes=(0, None))(predictions, y)
+        squares = jnp.zeros_like(log_p)
+    else:
+        squares = jnp.square(jnp.where(mask, predictions - y, 0.0))
+        log_p = jnp.zeros_like(squares)
+    smallest = jnp.finfo(predictions.dtype).tiny
 
-    def loss(mixed: Array) -> Array:
-        return jnp.sum(jnp.where(mask, _row_losses(mixed, y), 0.0)) / rows
+    def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        weights, variance = carry
+        logits = log_p - 0.5 * squares / variance
+        logits = logits + jnp.log(weights)[:, None]
+        share = jnp.where(mask, jax.nn.softmax(logits, axis=0), 0.0)
+        counts = jnp.sum(share, axis=1)
+        total = counts + prior
+        variance = jnp.maximum(jnp.sum(share * squares) / rows, smallest)
+        return (total / jnp.sum(total), variance), None
 
-    def add(carry: Any, step: Array) -> tuple[Any, None]:
-        total, paid, counts = carry
-        mixed = (total + predictions) / (step + 1)
-        value = jax.vmap(loss)(mixed) + (paid + penalty) / (step + 1)
-        place = jnp.argmin(value)
-        carry = (
-            total + predictions[place],
-            paid + penalty[place],
-            counts.at[place].add(1.0),
-        )
-        return carry, None
-
-    nothing = jnp.zeros((), predictions.dtype)
-    start = (
-        jnp.zeros_like(predictions[0]),
-        nothing,
-        jnp.zeros(predictions.shape[0], predictions.dtype),
-    )
-    steps = jnp.arange(num_steps, dtype=predictions.dtype)
-    (_, _, counts), _ = jax.lax.scan(add, start, steps)
-    return counts / num_steps
+    variance = jnp.maximum(jnp.min(jnp.sum(squares, axis=1)) / rows, smallest)
+    start = (prior / jnp.sum(prior), variance)
+    (weights, _), _ = jax.lax.scan(step, start, length=num_steps)
+    return weights
 
 
 class Calibration(NamedTuple):
@@ -183,7 +182,7 @@ class Calibration(NamedTuple):
       temperature: what log probabilities are divided by; above 1 where the model was
         too sure.
       mixing: the weight of the class shares, which are mixed in.
-      shares: of the classes among the rows it was fitted on.
+      shares: of the classes among the table's rows.
     """
 
     temperature: Float[Array, ""]
@@ -205,6 +204,7 @@ def fit_calibration(
     probs: Float[Array, "n classes"],
     y: Int[Array, " n"],
     mask: Bool[Array, " n"],
+    known: Bool[Array, " n"],
 ) -> Calibration:
     """Temperature and mixing weight that minimise the out-of-fold log loss.
 
@@ -215,7 +215,8 @@ def fit_calibration(
     Args:
       probs: out-of-fold probabilities; rows sum to 1.
       y: true classes.
-      mask: which rows count.
+      mask: which rows exist; the classes' shares are theirs.
+      known: which of them are predicted.
 
     Source: temperature scaling, Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
@@ -228,9 +229,9 @@ def fit_calibration(
 
     def cost(temperature: Array, mixing: Array) -> Array:
         calibration = Calibration(temperature, mixing, shares)
-        losses = _row_losses(calibrate(calibration, probs), y)
+        gains = _log_truth(calibrate(calibration, probs), y)
         prior = 0.5 * jnp.square(jnp.log(temperature) / 0.4) + 20.0 * mixing
-        return jnp.sum(jnp.where(mask, losses, 0.0)) + prior
+        return prior - jnp.sum(jnp.where(known, gains, 0.0))
 
     costs = jax.vmap(jax.vmap(cost, in_axes=(None, 0)), in_axes=(0, None))(
         temperatures, mixings

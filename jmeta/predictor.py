@@ -5,6 +5,7 @@ rebuilt from the learners' names.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -15,15 +16,21 @@ from jmeta import choose, learners, score
 from jmeta.errors import InputError
 from jmeta.recommend import (
     COVERAGE,
+    NUM_FOLDS,
     Member,
     Recommendation,
     Trained,
+    cross_folds,
     cross_validate,
 )
 from jmeta.tasks import PADDING, Table, bucket
 
 __all__ = ["Predictor", "fit"]
 
+
+CALIBRATION_ROWS = 1536
+"""Padded rows by which the number of folds that calibrate falls: five up to 256 rows,
+four up to 512, three up to 1,024, and then two."""
 
 _fit = jax.jit(score.fit, static_argnames=("learner",))
 _predict = jax.jit(score.predict, static_argnames=("learner",))
@@ -197,12 +204,14 @@ def fit(
     if full is not None and full is not table:
         fitted = _fit_all(members, _padded_classes(num_classes), full, seed)
     full = table if full is None else full
-    mixed, mask = trained.out_of_fold, np.asarray(table.mask)
+    mixed, known = trained.out_of_fold, trained.known
     calibration, reach = None, 0.0
     if kind == learners.CLASSES:
-        calibration = _fit_calibration(jnp.asarray(mixed), table.y, table.mask)
+        calibration = _fit_calibration(
+            jnp.asarray(mixed), table.y, table.mask, jnp.asarray(known)
+        )
     else:
-        errors = np.sort(np.abs(mixed - np.asarray(table.y))[mask])
+        errors = np.sort(np.abs(mixed - np.asarray(table.y))[known])
         place = int(np.ceil(COVERAGE * (len(errors) + 1))) - 1
         reach = float(errors[min(place, len(errors) - 1)])
     return Predictor(
@@ -220,12 +229,20 @@ def fit(
 def _train(
     members: tuple[Member, ...], classes: int | None, table: Table, seed: int
 ) -> Trained:
-    """Fit the members to all rows, and predict every row without having seen it."""
+    """Fit the members to all rows, and predict rows without having seen them.
+
+    On a larger table some of the folds are enough: calibration needs hundreds of
+    rows, and each fold is one more fit.
+    """
     models = [(member.learner, member.unit) for member in members]
-    predictions, fitted = cross_validate(models, table, classes or 2, seed)
+    folds = cross_folds(seed, table)
+    enough = min(NUM_FOLDS, 1 + math.ceil(CALIBRATION_ROWS / len(table.mask)))
+    folds = jax.tree.map(lambda leaf: leaf[:enough], folds)
+    predictions, fitted = cross_validate(models, table, classes or 2, folds, seed)
     weights = np.array([member.weight for member in members])
     return Trained(
         out_of_fold=np.tensordot(weights, predictions, axes=1),
+        known=np.asarray(jnp.any(folds.query, axis=0)),
         fitted=tuple(jax.device_get(fitted)),
     )
 

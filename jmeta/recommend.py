@@ -40,6 +40,11 @@ EXPLAINED = 10
 COVERAGE = 0.9
 """Of the intervals around an expected score, and around a predicted number."""
 
+TRUST, SOFTNESS, LEAST_WEIGHT = 5.0, 0.05, 0.01
+"""Of an ensemble: how many rows the meta-model's expectations are worth, how much
+costlier a candidate is expected to be where it counts e times less, and the weight
+below which a member is left out."""
+
 
 class Member(NamedTuple):
     """One model of a recommendation: a learner, its settings, and its weight."""
@@ -54,10 +59,12 @@ class Trained(NamedTuple):
 
     Attributes:
       out_of_fold: the members' averaged predictions of the rows.
+      known: the rows that are predicted, each by a fit that did not see it.
       fitted: the members, each fitted to all rows.
     """
 
     out_of_fold: np.ndarray
+    known: np.ndarray
     fitted: tuple[score.Fitted, ...]
 
 
@@ -239,15 +246,15 @@ def cross_validate(
     models: list[tuple[str, tuple[float, ...]]],
     table: Table,
     num_classes: int,
+    folds: Folds,
     seed: int,
 ) -> tuple[np.ndarray, list[score.Fitted]]:
-    """Cross-validate models, learner and unit vector, on the folds of a seed.
+    """Cross-validate models, each a learner and its unit vector, on some folds.
 
     Returns:
       Out-of-fold probabilities or numbers `(models, n, ...)`, and each model fitted
       to all rows.
     """
-    folds = cross_folds(seed, table)
     out: dict[int, Array] = {}
     fitted: dict[int, score.Fitted] = {}
     grouped = score.group([score.Candidate(*model) for model in models])
@@ -274,6 +281,16 @@ def cross_validate(
     return np.stack([np.asarray(out[p]) for p in every]), [fitted[p] for p in every]
 
 
+@jax.jit
+def _weights(predictions: Array, y: Array, mask: Array, expected: Array) -> Array:
+    """The ensemble's weights; what is expected of a member is worth `TRUST` rows."""
+    prior = TRUST * jax.nn.softmax(-expected / SOFTNESS)
+    weights = choose.mixture_weights(predictions, y, mask, prior)
+    least = jnp.minimum(LEAST_WEIGHT, jnp.max(weights))
+    weights = jnp.where(weights < least, 0.0, weights)
+    return weights / jnp.sum(weights)
+
+
 class _Tried(NamedTuple):
     """What cross-validation of a few candidates said."""
 
@@ -290,37 +307,29 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
     places = np.asarray(choose.greedy_portfolio(draws, budget, reference)).tolist()
     folds = cross_folds(seed, task.table)
     tried = [(task.model.candidates[p].learner, task.units[p]) for p in places]
-    predictions, fitted = cross_validate(tried, task.table, task.num_classes, seed)
+    predictions, fitted = cross_validate(
+        tried, task.table, task.num_classes, folds, seed
+    )
     y, mask = task.table.y, task.table.mask
     observed = np.asarray(_fold_scores(jnp.asarray(predictions), y, folds.query))
     observed = observed * signs(task.model.kind)
     if task.model.kind == learners.NUMBER:
-        deviation = _deviation(task.table)
-        observed[:, :, :2] /= deviation
+        observed[:, :, :2] /= _deviation(task.table)
 
-    def posterior(column: int) -> choose.Posterior:
-        residuals = np.asarray(task.model.params["residuals"])[:, places, column]
-        return choose.shrink(
-            jnp.asarray(task.mean[places, column]),
-            jnp.asarray(np.std(residuals - residuals[:, :1], axis=0)),
-            jnp.asarray(observed[:, :, column]),
-            jnp.ones(len(places), bool),
-        )
-
-    believed = posterior(task.column)
-    weights = np.zeros(len(places))
-    weights[int(np.argmin(believed.mean))] = 1.0
+    residuals = task.residuals[:, places]
+    believed = choose.shrink(
+        jnp.asarray(task.mean[places, task.column]),
+        jnp.asarray(np.std(residuals - residuals[:, :1], axis=0)),
+        jnp.asarray(observed[:, :, task.column]),
+        jnp.ones(len(places), bool),
+    )
     if use_ensemble:
-        loss = posterior(0)
-        seen, shrunk = observed[:, :, 0].mean(1), np.asarray(loss.mean)
-        if task.model.kind == learners.NUMBER:
-            # Weights are judged by squared error; the loss is its root.
-            seen, shrunk = np.square(deviation * seen), np.square(deviation * shrunk)
-        weights = np.asarray(
-            choose.greedy_weights(
-                jnp.asarray(predictions), y, mask, jnp.asarray(shrunk - seen)
-            )
-        )
+        expected = task.mean[places, 0]
+        weights = _weights(jnp.asarray(predictions), y, mask, jnp.asarray(expected))
+        weights = np.asarray(weights)
+    else:
+        weights = np.zeros(len(places))
+        weights[int(np.argmin(believed.mean))] = 1.0
     chosen = np.flatnonzero(weights)
     return _Tried(
         places=places,
@@ -328,6 +337,7 @@ def _tried(task: _Task, budget: int, use_ensemble: bool, seed: int) -> _Tried:
         members=tuple(Member(*tried[i], float(weights[i])) for i in chosen),
         trained=Trained(
             out_of_fold=np.tensordot(weights, predictions, axes=1),
+            known=np.asarray(mask),
             fitted=tuple(jax.device_get([fitted[i] for i in chosen])),
         ),
     )
