@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jmeta.estimators import MetaClassifierCV, MetaRegressorCV
     from jmeta.learners import register
     from jmeta.metamodel import load
-    from jmeta.recommend import Recommendation
+    from jmeta.recommendation import Recommendation
     from jmeta.score import Candidate
     from jmeta.spaces import Space, choice, integer, real
     from jmeta.tasks import Examples, Folds, Table, Task
@@ -31,7 +31,7 @@ _HOME = {
     "MetaClassifierCV": "estimators",
     "MetaRegressorCV": "estimators",
     "Network": "base",
-    "Recommendation": "recommend",
+    "Recommendation": "recommendation",
     "Space": "spaces",
     "Table": "tasks",
     "Task": "tasks",

@@ -1,11 +1,9 @@
 """The command line: parse, call, print. Only this module reads arguments."""
 
-import contextlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -13,6 +11,7 @@ import tyro
 
 from jmeta import __version__, runs, screen
 from jmeta.errors import InputError
+from jmeta.signals import heeding_sigterm, stopping
 
 __all__ = ["main"]
 
@@ -325,15 +324,15 @@ def train(
     }
     runs.start(out, config, resume)
     _prepare()
-    from jmeta import plans
+    from jmeta import jobs, plans
 
     chosen = {
         kind: plans.default_plan(kind, tasks, num_steps=steps, batch=batch)
         for kind in config["kinds"]
     }
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
-    with _stopping(kept):
-        _meta_train(out, chosen, None, seed, config)
+    with stopping(kept):
+        jobs.meta_train_run(out, chosen, None, seed, config)
     _say(f"Meta-model written to {out / 'model.safetensors'}.")
     _say(f"Use it: jmeta recommend TABLE --target COLUMN --model {out}")
 
@@ -357,10 +356,11 @@ def quickstart(
     config = {"command": "quickstart", "seed": seed}
     runs.start(out, config, False)
     _prepare()
+    from jmeta import jobs
     from jmeta import quickstart as demo
 
-    with _stopping(f"{out} holds an unfinished run; start again, or remove it."):
-        models = _meta_train(out, demo.plans(), demo.candidates(), seed, config)
+    with stopping(f"{out} holds an unfinished run; start again, or remove it."):
+        models = jobs.meta_train_run(out, demo.plans(), demo.candidates(), seed, config)
         with screen.console(stderr=True).status("comparing on real tables"):
             rows, recommendations = demo.compare(
                 models, out / "model.safetensors", seed
@@ -369,105 +369,13 @@ def quickstart(
 
         quickstart_report(
             out / "report.html",
-            config | _versions(),
+            config | jobs.versions(),
             rows,
             out / "learning_curve.png",
             recommendations,
         )
     screen.show_comparison(rows)
     _say(f"Run folder: {out} (open {out / 'report.html'})")
-
-
-def _meta_train(
-    out: Path,
-    plans: dict[str, Any],
-    candidates: dict[str, Any] | None,
-    seed: int,
-    config: dict[str, Any],
-) -> dict[str, Any]:
-    """Train a meta-model for each kind with progress bars, and write them."""
-    import time
-
-    from jmeta import metamodel
-    from jmeta.metatrain import meta_train
-    from jmeta.report import learning_curve
-
-    begin = time.perf_counter()
-    models = {}
-    with screen.Bars() as bars:
-        for kind, plan in plans.items():
-            models[kind] = meta_train(
-                out,
-                kind,
-                plan,
-                seed=seed,
-                candidates=None if candidates is None else candidates[kind],
-                report=bars,
-                header={
-                    "name": f"jmeta {config['command']}",
-                    "version": __version__,
-                    "config": config,
-                    **_versions(),
-                },
-            )
-    for model in models.values():
-        model.header["seconds"] = round(time.perf_counter() - begin, 1)
-    metamodel.save(out / "model.safetensors", models)
-    learning_curve(out / "metrics.jsonl", out / "learning_curve.png")
-    return models
-
-
-def _versions() -> dict[str, str]:
-    import datetime
-    import platform
-
-    import flax
-    import jax
-
-    return {
-        "jmeta": __version__,
-        "jax": jax.__version__,
-        "flax": flax.__version__,
-        "python": platform.python_version(),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "cores": str(os.cpu_count()),
-        "date": datetime.date.today().isoformat(),
-    }
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal asked for an end; the message says what that left."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.signal = number
-
-
-@contextlib.contextmanager
-def _stopping(kept: str) -> Iterator[None]:
-    """Say what is kept when a signal ends the work inside."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        number = getattr(stopped, "signal", signal.SIGINT)
-        raise _Stopped(f"stopped; {kept}", number) from stopped
-
-
-@contextlib.contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does, so that nothing half-written is left."""
-
-    def stop(number: int, frame: Any) -> NoReturn:
-        raise _Stopped("stopped; nothing half-written is left.", number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _say(text: str) -> None:
@@ -487,7 +395,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     run: Callable[..., Any] = app.cli
     try:
-        with _heeding_sigterm():
+        with heeding_sigterm():
             run(
                 prog="jmeta",
                 description=(

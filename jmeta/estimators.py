@@ -20,8 +20,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from jmeta import pipeline, recommend
+from jmeta import pipeline
 from jmeta.data import tables
+from jmeta.recommendation import Recommendation
 
 __all__ = ["MetaClassifierCV", "MetaRegressorCV"]
 
@@ -42,7 +43,7 @@ class _Recommended(BaseEstimator):
         metric: str | None = None,
         ensemble: bool | None = None,
         model: str | None = None,
-        recommendation: recommend.Recommendation | None = None,
+        recommendation: Recommendation | None = None,
         types: dict[str, str] | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -74,9 +75,7 @@ class _Recommended(BaseEstimator):
     def _encoded(self, X: Any, y: Any, seed: int) -> pipeline.Encoded:
         raise NotImplementedError
 
-    def _recommend(
-        self, encoded: pipeline.Encoded, seed: int
-    ) -> recommend.Recommendation:
+    def _recommend(self, encoded: pipeline.Encoded, seed: int) -> Recommendation:
         if not isinstance(self.budget, numbers.Integral):
             raise TypeError(
                 f"{type(self).__name__}: budget must be an integer, got "
@@ -112,9 +111,9 @@ class _Recommended(BaseEstimator):
         self.fitted_ = pipeline.fit_table(encoded, chosen, seed=seed)
         return self
 
-    def _given(self, encoded: pipeline.Encoded) -> recommend.Recommendation:
+    def _given(self, encoded: pipeline.Encoded) -> Recommendation:
         given = self.recommendation
-        if not isinstance(given, recommend.Recommendation):
+        if not isinstance(given, Recommendation):
             raise TypeError(
                 f"{type(self).__name__}: recommendation must be what "
                 f"with_recommendation gives, got {type(given).__name__}."

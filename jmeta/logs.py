@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: a file of lines, and a bar on the screen."""
+"""Where the numbers of a run go: a file of lines."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Metrics", "MetricsLog", "Progress"]
+__all__ = ["Metrics", "MetricsLog"]
 
 Metrics: TypeAlias = dict[str, float | int]
 """Numbers by name; `step` is how many steps are done."""
@@ -62,40 +62,3 @@ class MetricsLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-
-
-class Progress:
-    """A bar with steps/s, tasks/s and the loss, as `progress=` of `train`.
-
-    `with Progress(num_steps) as progress: train(..., progress=progress)`
-    """
-
-    def __init__(self, num_steps: int, *, console: Any = None) -> None:
-        from rich import progress
-
-        self._bar = progress.Progress(
-            progress.TextColumn("meta-training"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[told]}"),
-            console=console,
-        )
-        self._task = self._bar.add_task("meta-training", total=num_steps, told="")
-
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, metrics: Metrics) -> None:
-        """Draw what `train` tells."""
-        told = "compiling"
-        if "loss" in metrics:
-            told = (
-                f"loss {metrics['loss']:.4g}  {metrics['steps_per_s']:,.1f} steps/s  "
-                f"{metrics['tasks_per_s']:,.0f} tasks/s"
-            )
-        self._bar.update(self._task, completed=metrics["step"], told=told)

@@ -154,6 +154,11 @@ class MetaModel:
         """The scores that are predicted, in order."""
         return metrics.SCORES[self.kind]
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Its name, its version and what it was trained on."""
+        return {k: self.header.get(k) for k in ("name", "version", "trained_on")}
+
     def single_best(self, score: int = 0) -> int:
         """The place of the fixed candidate that is best on average over tasks.
 

@@ -18,6 +18,7 @@ import pandas as pd
 from jmeta import metamodel, predictor, publish, recommend
 from jmeta.data import encode
 from jmeta.errors import InputError
+from jmeta.recommendation import Recommendation, always
 from jmeta.tasks import Table, pad_table
 
 __all__ = [
@@ -216,7 +217,7 @@ def recommend_table(
     metric: str | None = None,
     ensemble: bool | None = None,
     seed: int = 0,
-) -> recommend.Recommendation:
+) -> Recommendation:
     """A recommendation for an encoded table; see `jmeta.recommend.recommend`.
 
     Raises:
@@ -243,16 +244,16 @@ def recommend_table(
 
 def single_best(
     model: metamodel.MetaModel, metric: str | None = None
-) -> recommend.Recommendation:
+) -> Recommendation:
     """The candidate that is best on average, whatever the table: the floor to beat.
 
     Give it to an estimator as its `recommendation`.
     """
-    return recommend.always(model, metric)
+    return always(model, metric)
 
 
 def fit_table(
-    encoded: Encoded, recommendation: recommend.Recommendation, *, seed: int = 0
+    encoded: Encoded, recommendation: Recommendation, *, seed: int = 0
 ) -> FittedModel:
     """Train what was recommended on all rows; see `jmeta.predictor.fit`."""
     fitted = predictor.fit(recommendation, encoded.table, full=encoded.full, seed=seed)

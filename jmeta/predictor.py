@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta import choose, learners, score
+from jmeta.crossval import NUM_FOLDS, cross_folds, cross_validate
 from jmeta.errors import InputError
-from jmeta.recommend import (
+from jmeta.recommendation import (
     COVERAGE,
-    NUM_FOLDS,
     Member,
     Recommendation,
     Trained,
-    cross_folds,
-    cross_validate,
+    num_features,
 )
-from jmeta.tasks import PADDING, Table, bucket
+from jmeta.tasks import Table, bucket
 
 __all__ = ["Predictor", "fit"]
 
@@ -217,7 +216,7 @@ def fit(
     return Predictor(
         kind=kind,
         num_classes=num_classes,
-        features=int((np.asarray(table.columns) != PADDING).sum()),
+        features=num_features(table),
         rows=int(full.mask.shape[0]),
         members=members,
         fitted=fitted,

@@ -13,122 +13,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta import choose, explain, learners, metrics, score
+from jmeta import choose, explain, learners, metrics
 from jmeta.base import Learner
+from jmeta.crossval import NUM_FOLDS, cross_folds, cross_validate
 from jmeta.describe import describe, names
 from jmeta.errors import InputError
 from jmeta.metamodel import MetaModel, signs
-from jmeta.tasks import PADDING, Folds, Table, bucket, kfold
+from jmeta.recommendation import (
+    COVERAGE,
+    Member,
+    Recommendation,
+    Trained,
+    named,
+    num_features,
+)
+from jmeta.tasks import Table, bucket
 from jmeta.types import Array
 
-__all__ = [
-    "COVERAGE",
-    "Member",
-    "Recommendation",
-    "cross_folds",
-    "describe_table",
-    "recommend",
-]
-
-NUM_FOLDS = 5
-SLOTS = 32
-"""Settings of one learner that one call of its compiled program can hold."""
+__all__ = ["describe_table", "recommend"]
 
 EXPLAINED = 10
 """Features that an explanation names."""
-
-COVERAGE = 0.9
-"""Of the intervals around an expected score, and around a predicted number."""
 
 TRUST, SOFTNESS, LEAST_WEIGHT = 5.0, 0.05, 0.01
 """Of an ensemble: how many rows the meta-model's expectations are worth, how much
 costlier a candidate is expected to be where it counts e times less, and the weight
 below which a member is left out."""
-
-
-class Member(NamedTuple):
-    """One model of a recommendation: a learner, its settings, and its weight."""
-
-    learner: str
-    unit: tuple[float, ...]
-    weight: float
-
-
-class Trained(NamedTuple):
-    """What trying candidates already yields of fitting them.
-
-    Attributes:
-      out_of_fold: the members' averaged predictions of the rows.
-      known: the rows that are predicted, each by a fit that did not see it.
-      fitted: the members, each fitted to all rows.
-    """
-
-    out_of_fold: np.ndarray
-    known: np.ndarray
-    fitted: tuple[score.Fitted, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Recommendation:
-    """What to use on one task, and why.
-
-    Attributes:
-      task: rows, features, kind, classes.
-      members: what is fitted; one, or an ensemble whose weights sum to 1.
-      model, settings: the one member's, or "ensemble" and its members.
-      expected: metric, value, and the ends `low` and `high` of its 90 % interval.
-      ranking: candidates, best first: model, settings, expected, std, cross_validated.
-      abstained: whether no candidate was surely better than the single best.
-      single_best: the candidate that is best on average over the meta-training tasks.
-      evidence: what the choice rests on.
-      explanation: which parts of the description moved the choice, largest first:
-        the effect is in units of the metric, positive where it speaks for the choice.
-      meta_model: name, version, trained_on.
-      trained: what trying candidates already yields of fitting them; not shown.
-    """
-
-    task: dict[str, Any]
-    members: tuple[Member, ...]
-    model: str
-    settings: dict[str, Any]
-    expected: dict[str, Any]
-    ranking: list[dict[str, Any]]
-    abstained: bool
-    single_best: dict[str, Any]
-    evidence: dict[str, Any]
-    explanation: list[dict[str, Any]]
-    meta_model: dict[str, Any]
-    trained: Trained | None = dataclasses.field(default=None, repr=False)
-
-    def transferred(self, table: Table, num_classes: int) -> "Recommendation":
-        """The same models for another table, as cross-validation asks for them."""
-        task = self.task | {
-            "rows": int(table.mask.sum()),
-            "features": _features(table),
-            "classes": num_classes if self.task["kind"] == learners.CLASSES else None,
-        }
-        return dataclasses.replace(self, task=task, trained=None)
-
-    def to_json(self) -> dict[str, Any]:
-        """The recommendation as plain data, as `--json` prints it."""
-        return {
-            "task": self.task,
-            "recommendation": {
-                "model": self.model,
-                "settings": self.settings,
-                "expected": self.expected,
-            },
-            "ranking": self.ranking,
-            "abstained": self.abstained,
-            "single_best": self.single_best,
-            "evidence": self.evidence,
-            "explanation": self.explanation,
-            "meta_model": self.meta_model,
-        }
-
-
-def _features(table: Table) -> int:
-    return int((np.asarray(table.columns) != PADDING).sum())
 
 
 _describe = jax.jit(describe, static_argnames=("kind", "num_classes"))
@@ -138,12 +48,6 @@ def describe_table(table: Table, kind: str, num_classes: int) -> np.ndarray:
     """The description `(meta,)` of one table; classes are padded to their bucket."""
     padded = bucket(num_classes, "classes")
     return np.asarray(_describe(table, kind=kind, num_classes=padded))
-
-
-@functools.partial(jax.jit, static_argnames=("num_folds",))
-def cross_folds(seed: Array | int, table: Table, num_folds: int = NUM_FOLDS) -> Folds:
-    """The folds in which a recommendation cross-validates."""
-    return kfold(jax.random.key(seed), table.y, table.mask, num_folds)
 
 
 @jax.jit
@@ -240,45 +144,6 @@ def _zero_shot(task: _Task) -> tuple[int, bool, dict[str, float]]:
     if best == reference or evidence["probability_of_gain"] < sure:
         return reference, True, evidence
     return best, False, evidence
-
-
-def cross_validate(
-    models: list[tuple[str, tuple[float, ...]]],
-    table: Table,
-    num_classes: int,
-    folds: Folds,
-    seed: int,
-) -> tuple[np.ndarray, list[score.Fitted]]:
-    """Cross-validate models, each a learner and its unit vector, on some folds.
-
-    Returns:
-      Out-of-fold probabilities or numbers `(models, n, ...)`, and each model fitted
-      to all rows.
-    """
-    out: dict[int, Array] = {}
-    fitted: dict[int, score.Fitted] = {}
-    grouped = score.group([score.Candidate(*model) for model in models])
-    for name, places in grouped.items():
-        learner = learners.get(name, num_classes)
-        for first in range(0, len(places), SLOTS):
-            some = places[first : first + SLOTS]
-            units = np.zeros((SLOTS, len(learner.space)), np.float32)
-            units[: len(some)] = [models[place][1] for place in some]
-            predicted, whole = score.cross_fit(
-                learner,
-                jax.random.key(seed),
-                jnp.asarray(units),
-                jnp.asarray(len(some)),
-                table,
-                folds,
-            )
-            # See `jmeta.score.score` for why.
-            jax.block_until_ready(predicted)
-            for slot, place in enumerate(some):
-                out[place] = predicted[slot]
-                fitted[place] = jax.tree.map(lambda leaf, s=slot: leaf[s], whole)
-    every = range(len(models))
-    return np.stack([np.asarray(out[p]) for p in every]), [fitted[p] for p in every]
 
 
 @jax.jit
@@ -394,11 +259,11 @@ def recommend(
         place = chosen
         members = (Member(model.candidates[place].learner, task.units[place], 1.0),)
     evidence |= _evidence(task, tried)
-    model_name, settings = _named(members, task.rows)
+    model_name, settings = named(members, task.rows)
     return Recommendation(
         task={
             "rows": task.rows,
-            "features": _features(table),
+            "features": num_features(table),
             "kind": model.kind,
             "classes": num_classes if model.kind == learners.CLASSES else None,
         },
@@ -411,51 +276,9 @@ def recommend(
         single_best=task.readable(reference),
         evidence=evidence,
         explanation=_explanation(task, place, reference),
-        meta_model={k: model.header.get(k) for k in ("name", "version", "trained_on")},
+        meta_model=model.provenance,
         trained=None if tried is None else tried.trained,
     )
-
-
-def always(model: MetaModel, metric: str | None = None) -> Recommendation:
-    """The recommendation of one who has seen no table: the single best candidate."""
-    metric = metric or model.score_names[0]
-    column = model.score_names.index(metric)
-    place = model.single_best(column)
-    candidate = model.candidates[place]
-    member = Member(candidate.learner, candidate.unit or (), 1.0)
-    name, settings = _named((member,), None)
-    typical = np.asarray(model.params["typical"])[place, column]
-    value = float(typical * signs(model.kind)[column])
-    return Recommendation(
-        task={"rows": 0, "features": 0, "kind": model.kind, "classes": None},
-        members=(member,),
-        model=name,
-        settings=settings,
-        expected={"metric": metric, "value": value, "low": None, "high": None},
-        ranking=[],
-        abstained=True,
-        single_best={"model": name, "settings": settings},
-        evidence={},
-        explanation=[],
-        meta_model={k: model.header.get(k) for k in ("name", "version", "trained_on")},
-    )
-
-
-def _named(
-    members: tuple[Member, ...], num_rows: int | None
-) -> tuple[str, dict[str, Any]]:
-    described = [
-        {
-            "model": m.learner,
-            "settings": learners.get(m.learner, 2).space.readable(m.unit, num_rows),
-            "weight": round(m.weight, 4),
-        }
-        for m in members
-    ]
-    if len(described) == 1:
-        return described[0]["model"], described[0]["settings"]
-    ordered = sorted(described, key=lambda member: -member["weight"])
-    return "ensemble", {"members": ordered}
 
 
 def _expected(

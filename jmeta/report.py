@@ -1,9 +1,7 @@
 """What a run and a recommendation say to people: HTML pages and a learning curve."""
 
-import importlib.metadata
 import os
 import pathlib
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +18,6 @@ __all__ = [
 ]
 
 _KNOWN = frozenset(name for names in SCORES.values() for name in names)
-_LIBRARIES = ("jax", "flax", "optax", "numpy", "scikit-learn")
 
 
 def _pairs(caption: str, values: Mapping[str, Any]) -> Table:
@@ -95,17 +92,6 @@ def _scores(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {"jmeta": __version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def quickstart_report(
     path: str | os.PathLike[str],
     config: Mapping[str, Any],
@@ -117,8 +103,7 @@ def quickstart_report(
 
     Args:
       path: of the page.
-      config: settings of the run, nested or flat; versions are added if it names
-        neither `versions` nor that of `jax`.
+      config: settings of the run and versions of what it ran on, nested or flat.
       rows: of its table: `table`, `method`, scores by name, `seconds`.
       curve_png: the learning curve; None, or a file that is not there, for none.
       recommendations: as `Recommendation.to_json` gives them, by table.
@@ -148,9 +133,7 @@ def quickstart_report(
             *(Heading("What it rests on"), *wording.evidence(recommendation)),
         ]
         sections.append(Section(f"Recommendation for {name}", tuple(blocks)))
-    told = "versions" in config or "jax" in config
-    about = dict(config) if told else {**config, "versions": _versions()}
-    pairs = _pairs("What this run was made with.", about)
+    pairs = _pairs("What this run was made with.", config)
     sections.append(Section("Settings and versions", (pairs,)))
     write_report(
         path,

@@ -1,7 +1,7 @@
-"""What the command line draws on a terminal, by way of rich."""
+"""What is drawn on a terminal, by way of rich."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -21,12 +21,18 @@ def console(stderr: bool = False) -> Any:
 
 
 class Bars:
-    """One progress bar a stage, on stderr; plain lines where there is no terminal."""
+    """One progress bar a stage, on stderr; plain lines where there is no terminal.
 
-    def __init__(self) -> None:
+    `with Bars() as bars: train(..., progress=bars.stage("training", num_steps))`
+
+    Args:
+      on: a rich console; None for one on stderr.
+    """
+
+    def __init__(self, on: Any = None) -> None:
         from rich import progress
 
-        self._console = console(stderr=True)
+        self._console = on or console(stderr=True)
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -44,6 +50,10 @@ class Bars:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def stage(self, name: str, total: int) -> Callable[[Mapping[str, Any]], None]:
+        """A listener for `progress=` of `jmeta.train.train`."""
+        return lambda numbers: self(name, int(numbers["step"]), total, numbers)
 
     def __call__(
         self, stage: str, done: int, total: int, numbers: Mapping[str, Any]

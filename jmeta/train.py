@@ -19,10 +19,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jmeta.base import MetaAlgorithm
-from jmeta.logs import Metrics, MetricsLog, Progress
+from jmeta.logs import Metrics, MetricsLog
 from jmeta.types import Key
 
-__all__ = ["Interrupted", "MetricsLog", "Progress", "train"]
+__all__ = ["Interrupted", "MetricsLog", "train"]
 
 
 class Interrupted(KeyboardInterrupt):

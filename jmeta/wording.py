@@ -6,7 +6,7 @@ from typing import Any
 
 from jmeta.metrics import HIGHER_IS_BETTER
 from jmeta.page import Facts, Items, Mark, Table, Text, numbers
-from jmeta.recommend import COVERAGE
+from jmeta.recommendation import COVERAGE
 
 __all__ = ["choice", "evidence", "explanation", "plain", "ranked", "task", "words"]
 

@@ -1,10 +1,7 @@
-import io
 import json
 import math
 
-from rich.console import Console
-
-from jmeta.logs import MetricsLog, Progress
+from jmeta.logs import MetricsLog
 
 
 def test_lines_beyond_the_resumed_step_and_half_lines_are_dropped(tmp_path):
@@ -32,14 +29,3 @@ def test_numbers_that_json_does_not_know_become_null(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log({"step": 1, "loss": math.nan})
     assert log.path.read_text() == '{"step": 1, "loss": null}\n'
-
-
-def test_the_bar_shows_steps_rates_and_the_loss():
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120)
-    with Progress(20, console=console) as progress:
-        progress({"step": 0})
-        progress({"step": 20, "loss": 0.25, "steps_per_s": 7.0, "tasks_per_s": 4321.0})
-    shown = screen.getvalue()
-    for part in ("20/20", "loss 0.25", "7.0 steps/s", "4,321 tasks/s"):
-        assert part in shown

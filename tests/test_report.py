@@ -292,12 +292,6 @@ def test_the_best_of_every_score_is_bold_and_time_is_no_score(tmp_path):
     assert len(bold) == 2 and "0.0712" in bold[0] and "0.9999" in bold[1]
 
 
-def test_versions_that_are_told_are_not_told_twice(tmp_path):
-    report.quickstart_report(tmp_path / "a.html", {"jax": "1.2.3"}, ROWS, None, {})
-    text = Page(tmp_path / "a.html").text
-    assert "jax 1.2.3" in text and "versions." not in text
-
-
 def test_a_quickstart_without_a_curve_says_so(tmp_path):
     seen = quickstart(tmp_path, curve=tmp_path / "missing.png")
     assert "There is no learning curve." in seen.text and not seen.all("img")

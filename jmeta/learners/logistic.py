@@ -105,8 +105,7 @@ def _solver(
 
     flat = _flat(x, wanted)
     size, gauge = _gauge(x, wanted)
-    bound = 0.5 * (x * wanted.rows[:, None]).T @ x + jnp.diag(penalty + flat)
-    factor = jax.lax.linalg.cholesky(bound, symmetrize_input=False)
+    others = jnp.maximum(jnp.sum(wanted.present) - 1, 1)
 
     def iterative(probs, right):
         def product(vector):
@@ -114,12 +113,18 @@ def _solver(
             own = (penalty + flat)[:, None] * vector
             return x.T @ curved + own + size[:, None] * (vector @ gauge)
 
+        # All classes share one preconditioner: the Hessian of a class whose rows have
+        # the curvature that the classes have on average.
+        each = wanted.rows * jnp.sum(probs * (1.0 - probs), axis=1) / others
+        shared = (x * each[:, None]).T @ x + jnp.diag(penalty + flat)
+        factor = jax.lax.linalg.cholesky(shared, symmetrize_input=False)
+        inverse = cho_solve((factor, True), jnp.eye(x.shape[1], dtype=x.dtype))
         return conjugate_gradients(
             product,
             right,
             tol=tol,
             max_steps=max_steps,
-            precondition=lambda vector: cho_solve((factor, True), vector),
+            precondition=lambda vector: inverse @ vector,
         )
 
     return iterative

@@ -251,3 +251,16 @@ def test_diabetes_is_explained_in_part():
     y = ((y - y.mean()) / y.std()).astype(np.float32)
     predicted = out_of_fold(NUMBER, x.astype(np.float32), y, rounds=100)
     assert 1 - np.mean((predicted - y) ** 2) > 0.40
+
+
+def test_gains_of_many_outputs_are_right_on_average():
+    gradient = jax.random.normal(jax.random.key(3), (9, 20))
+    keys = jax.random.split(jax.random.key(4), 4000)
+    every = jnp.ones(9, bool)
+    drawn = jax.vmap(
+        lambda key: jnp.sum(module._sketch(key, gradient, every).sum(1) ** 2)
+    )
+    full = jnp.sum(gradient.sum(1) ** 2)
+    values = drawn(keys)
+    error = jnp.std(values) / 4000**0.5
+    assert abs(jnp.mean(values) - full) < 4 * error < 0.1 * full
