@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, Shaped
 
+from jmeta.sorting import sort
 from jmeta.types import Array, Key
 
 __all__ = [
@@ -237,7 +238,7 @@ def fit_scaling(
     seen = jnp.isfinite(x) & (columns != PADDING) & support[:, None]
     count = jnp.sum(seen, axis=0)
     some = jnp.maximum(count, 1)
-    values = jnp.sort(jnp.where(seen, x, jnp.inf), axis=0)
+    values = sort(jnp.where(seen, x, jnp.inf))
 
     def quantile(q: float) -> Array:
         place = q * (some - 1).astype(x.dtype)

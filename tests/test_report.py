@@ -126,7 +126,7 @@ ROWS = [
 
 def quickstart(tmp_path, rows=ROWS, name="cancer", curve=None):
     path = tmp_path / "quick.html"
-    config = {"seed": 3, "plan": {"num_steps": 300, "batch": 64}}
+    config = {"seed": 3, "plan": {"num_steps": 300, "batch": 64}, "jax": "1.2.3"}
     found = {name: recommendation(), "diabetes": ensemble()}
     report.quickstart_report(path, config, rows, curve, found)
     return Page(path)
@@ -276,7 +276,7 @@ def test_the_quickstart_shows_scores_curve_choices_and_settings(tmp_path):
     for part in (
         *("0.0712", "0.9953", "0.0911", "53.21", "0.5123", "1.250", "log loss", "RMSE"),
         *("Recommendation for cancer", "Recommendation for diabetes", "diabetes:"),
-        *("plan.num_steps", "300", "versions.jax", "2 models, averaged"),
+        *("plan.num_steps", "300", "jax 1.2.3", "2 models, averaged"),
     ):
         assert part in seen.text, part
     (image,) = seen.all("img")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jmeta.describe.view import View, average, quantile, ratio, top_mean
+from jmeta.sorting import sort
 from jmeta.types import Array
 
 __all__ = ["INFORMATION", "information"]
@@ -55,7 +56,7 @@ def _target_bins(v: View) -> Float[Array, "n t"]:
     if v.target.shape[1] > 1:
         return v.target
     y = v.target[:, 0]
-    ordered = jnp.sort(jnp.where(v.mask, y, jnp.inf))
+    ordered = sort(jnp.where(v.mask, y, jnp.inf))
     index = (jnp.arange(1, 5) * v.rows / 5).astype(int)
     edges = ordered[index]
     above = jnp.where(edges > ordered[0], y[:, None] >= edges, y[:, None] > edges)

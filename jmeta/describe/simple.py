@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from jmeta.describe.view import View, average, quantile, ratio
+from jmeta.sorting import sort
 from jmeta.types import Array
 
 __all__ = [
@@ -94,7 +95,7 @@ def spread(v: View) -> dict[str, Array]:
     y = v.target[:, 0]
     third = jnp.sum(y**3) / v.rows
     fourth = jnp.sum(y**4) / v.rows
-    ordered = jnp.sort(jnp.where(v.mask, y, jnp.inf))
+    ordered = sort(jnp.where(v.mask, y, jnp.inf))
     new, longest = _runs(ordered[:, None], v.rows[None])
     return {
         "target_skewness": jnp.arcsinh(third),

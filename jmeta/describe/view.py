@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from jmeta.sorting import sort
 from jmeta.tasks import INDICATOR, NUMBER, PADDING, Table, prepare
 from jmeta.types import Array
 
@@ -59,7 +60,7 @@ def view(table: Table, kind: str, num_classes: int) -> View:
     return View(
         raw=raw,
         known=known,
-        ordered=jnp.sort(jnp.where(known, raw, jnp.inf), axis=0),
+        ordered=sort(jnp.where(known, raw, jnp.inf)),
         z=z,
         target=target,
         mask=mask,
@@ -97,7 +98,7 @@ def average(values: Array, kept: Array) -> Float[Array, ""]:
 def quantile(values: Array, kept: Array, q: float) -> Float[Array, ""]:
     """A quantile of the values kept, linear in between; 0 where there are none."""
     count = jnp.sum(kept)
-    ordered = jnp.sort(jnp.where(kept, values, jnp.inf))
+    ordered = sort(jnp.where(kept, values, jnp.inf))
     place = q * (jnp.maximum(count, 1) - 1).astype(values.dtype)
     low = jnp.floor(place).astype(int)
     high = jnp.ceil(place).astype(int)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Num
 
+from jmeta.sorting import sort
 from jmeta.types import Array
 
 __all__ = ["Grown", "Trees", "batch_max", "cut_points", "grow", "leaf_of", "passed"]
@@ -74,7 +75,7 @@ def cut_points(
     A cut lies halfway between two neighbouring values, so that `x > cut` separates
     them; cuts repeat where values do.
     """
-    values = jnp.sort(jnp.where(mask[:, None], x, jnp.inf), axis=0)
+    values = sort(jnp.where(mask[:, None], x, jnp.inf))
     count = jnp.sum(mask)
     place = (jnp.arange(1, num_cuts + 1) * count) // (num_cuts + 1)
     last = jnp.maximum(count - 1, 0)

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 
 from jmeta.data.prior.draw import log_between, one_of, weighted, whole
 from jmeta.data.prior.latent import Causes, standardise
+from jmeta.sorting import sort
 from jmeta.types import Array, Key
 
 __all__ = ["sample_classes", "sample_numbers", "sample_scores"]
@@ -213,7 +214,7 @@ def _in_order(
     Rows with equal scores stay together, on whichever side fits the share better.
     """
     total = jnp.sum(mask)
-    ranked = jnp.sort(jnp.where(mask, score, jnp.inf))
+    ranked = sort(jnp.where(mask, score, jnp.inf))
     wanted = jnp.cumsum(shares)[:-1] * total
     place = jnp.clip(wanted.astype(int), 1, total - 1)
     edge = ranked[place]
