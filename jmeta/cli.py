@@ -232,6 +232,8 @@ def predict(
     predicted = fitted.predict(frame)
     runs.write_text(out, predicted.to_csv(index=False))
     _say(f"{len(predicted)} predictions written to {out}.")
+    if unused := fitted.encoder.extra(frame):
+        _say(f"Columns that the model does not use: {', '.join(unused)}.")
 
 
 @app.command
