@@ -174,7 +174,7 @@ def run_table(arguments: Arguments, path: Path, seed: int) -> pd.DataFrame:
             if number < len(splits):
                 scores.append(judge(y[query], probabilities))
         mean = pd.DataFrame(scores).mean().to_dict()
-        about = {"table": path.name.split(".")[0], "seed": seed, "method": name}
+        about = {"table": path.name.removesuffix(".csv.gz"), "seed": seed, "method": name}
         chosen = model.recommendation_.model if ours else ""
         rows.append(about | mean | {"seconds": warm, "chosen": chosen})
     return pd.DataFrame(rows)
@@ -240,7 +240,7 @@ def main(arguments: Arguments) -> None:
     parts = [done]
     for seed in range(arguments.seeds):
         for number, path in enumerate(paths):
-            name = path.name.split(".")[0]
+            name = path.name.removesuffix(".csv.gz")
             if ((done["table"] == name) & (done["seed"].astype(int) == seed)).any():
                 continue
             begin = time.perf_counter()
