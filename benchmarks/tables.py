@@ -174,7 +174,8 @@ def run_table(arguments: Arguments, path: Path, seed: int) -> pd.DataFrame:
             if number < len(splits):
                 scores.append(judge(y[query], probabilities))
         mean = pd.DataFrame(scores).mean().to_dict()
-        about = {"table": path.name.removesuffix(".csv.gz"), "seed": seed, "method": name}
+        table = path.name.removesuffix(".csv.gz")
+        about = {"table": table, "seed": seed, "method": name}
         chosen = model.recommendation_.model if ours else ""
         rows.append(about | mean | {"seconds": warm, "chosen": chosen})
     return pd.DataFrame(rows)
