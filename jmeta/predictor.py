@@ -235,7 +235,8 @@ def _train(
     """
     models = [(member.learner, member.unit) for member in members]
     folds = cross_folds(seed, table)
-    enough = min(NUM_FOLDS, 1 + math.ceil(CALIBRATION_ROWS / len(table.mask)))
+    rows = bucket(int(table.mask.sum()), "rows")
+    enough = min(NUM_FOLDS, 1 + math.ceil(CALIBRATION_ROWS / rows))
     folds = jax.tree.map(lambda leaf: leaf[:enough], folds)
     predictions, fitted = cross_validate(models, table, classes or 2, folds, seed)
     weights = np.array([member.weight for member in members])

@@ -84,7 +84,7 @@ def _examples(v: View, kind: str) -> Examples:
     y = jnp.argmax(v.target, axis=1) if kind == "classes" else v.target[:, 0]
     # A product with the identity, which is exact, writes the features to memory. Else
     # all that led to them is computed again for every cut point of every fold (XLA on
-    # CPU, which drops optimisation barriers before it fuses): three times the time.
+    # CPU, which drops optimisation barriers before it fuses).
     identity = jnp.eye(v.z.shape[1], dtype=v.z.dtype)
     x = jnp.matmul(v.z, identity, precision=jax.lax.Precision.HIGHEST)
     return Examples(x=x, y=y, mask=v.mask)
