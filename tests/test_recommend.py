@@ -1,5 +1,6 @@
 """Recommendations of the shipped meta-model: consistent, explained, repeatable."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmeta import explain, pipeline, recommend
+from jmeta import explain, pipeline, predictor, recommend
 from jmeta.data import builtin
 from jmeta.errors import InputError
 from jmeta.tasks import pad_table
@@ -54,21 +55,33 @@ def test_the_same_table_gets_the_same_recommendation_and_explanation(
     assert pipeline.recommend_table(encoded).to_json() == zero_shot.to_json()
 
 
-def test_padding_changes_no_recommendation(encoded, zero_shot):
+@pytest.fixture(scope="module")
+def grown(encoded):
+    """The same table among more padding, which holds NaN."""
     table = encoded.table
-    grown = pad_table(
+    padded = pad_table(
         np.asarray(table.x), np.asarray(table.y), np.asarray(table.columns), rows=256
     )
-    grown = grown._replace(
-        mask=jnp.arange(256) < table.mask.sum(),
-        x=jnp.where(jnp.arange(256)[:, None] < table.mask.sum(), grown.x, jnp.nan),
-    )
+    real = jnp.arange(256) < table.mask.sum()
+    return padded._replace(mask=real, x=jnp.where(real[:, None], padded.x, jnp.nan))
+
+
+def test_padding_changes_no_recommendation(grown, zero_shot):
     model = pipeline.load_models()["classes"]
     made = recommend.recommend(model, grown, num_classes=2)
     assert made.model == zero_shot.model
     np.testing.assert_allclose(
         made.expected["value"], zero_shot.expected["value"], atol=2e-2
     )
+
+
+@pytest.mark.parametrize("made", ["zero_shot", "tried"])
+def test_padding_changes_no_fitted_model(encoded, grown, made, request):
+    made = dataclasses.replace(request.getfixturevalue(made), trained=None)
+    x = np.asarray(encoded.table.x)[np.asarray(encoded.table.mask)]
+    one = predictor.fit(made, encoded.table).predict(x)
+    other = predictor.fit(made, grown).predict(x)
+    np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_attributions_add_up_to_the_difference_they_explain(encoded):
