@@ -9,7 +9,7 @@ import pandas as pd
 from jmeta.data.columns import quote
 from jmeta.errors import InputError
 
-__all__ = ["is_arff", "read_arff"]
+__all__ = ["is_arff", "read_arff", "row_lines"]
 
 _NAME = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s{]+)"""
 _ATTRIBUTE = re.compile(rf"@attribute\s+{_NAME}\s*(.*)", re.IGNORECASE | re.DOTALL)
@@ -69,6 +69,12 @@ def read_arff(text: str, what: str) -> pd.DataFrame:
     return frame
 
 
+def row_lines(text: str, what: str) -> list[int]:
+    """The line of each row of ARFF text that `read_arff` has read, from 1."""
+    _, _, rows = _header_and_rows(text, what)
+    return [line for line, _ in rows]
+
+
 def _header_and_rows(
     text: str, what: str
 ) -> tuple[list[str], list[str | list[str]], Iterator[tuple[int, str]]]:
@@ -82,7 +88,7 @@ def _header_and_rows(
     types: list[str | list[str]] = []
     for number, line in numbered:
         word = line.split(None, 1)[0].lower()
-        if word == "@data":
+        if word.rstrip(",;") == "@data":  # Spreadsheets leave separators behind.
             if not names:
                 raise InputError(f"{what} declares no columns before @data.")
             return names, types, numbered
