@@ -20,7 +20,6 @@ from jmeta.data.rows import (
     fault,
     finite,
     has_table,
-    index_of,
     numbers,
     read_rows,
     texts,
@@ -32,7 +31,6 @@ from jmeta.errors import InputError
 __all__ = ["read_aslib"]
 
 _STATUSES = ("ok", "timeout", "memout", "not_applicable", "crash", "other", "unknown")
-_KEPT = ("ok", "presolved")
 """How a feature step may end so that its features count."""
 
 
@@ -57,8 +55,9 @@ def read_aslib(path: str | os.PathLike[str]) -> MetaDataset:
     the worst there), and is NaN only if there is none.
 
     Costs, features and feature costs are means over repetitions; solved are runs of
-    which more than half are. Features of a step that ended neither ok nor presolved
-    are missing; what no row of the status speaks of is kept. Steps that only have
+    which more than half are. Features are what feature_values holds, whatever the
+    status of their step: one that ran out of memory may have computed most of its
+    features, and what it did not compute is missing there. Steps that only have
     costs become groups without features, and features that no step provides a last
     group "other" without costs. Instances without any cost are left out, those without
     features are kept. Files for tests, ground truth and citations are not read.
@@ -82,7 +81,7 @@ def read_aslib(path: str | os.PathLike[str]) -> MetaDataset:
         families=np.arange(len(runs.tasks)),
         candidates=runs.candidates,
         features=features,
-        descriptions=_descriptions(folder, values, groups, runs.tasks),
+        descriptions=_descriptions(values, runs.tasks),
         costs=runs.costs,
         metric=Metric(about.measure, about.maximize, runs.cutoff),
         settings=None,
@@ -213,9 +212,7 @@ def _groups(
     return (*steps, *last)
 
 
-def _descriptions(
-    folder: Path, file: File, groups: Sequence[FeatureGroup], tasks: Sequence[str]
-) -> np.ndarray:
+def _descriptions(file: File, tasks: Sequence[str]) -> np.ndarray:
     instances = file.columns["instance_id"]
     if not set(tasks) & set(instances):
         raise InputError(
@@ -223,14 +220,6 @@ def _descriptions(
             f"has {quote(instances.iloc[0])}, they ran on {quote(tasks[0])} and others."
         )
     values = finite(file, [name for name in file.columns if name not in KEYS])
-    if has_table(folder, "feature_runstatus"):
-        ended = read_rows(folder, "feature_runstatus")
-        rows = index_of(ended).get_indexer(index_of(file))
-        for group in groups:
-            if group.name in ended.columns:
-                # The last place serves rows without a status.
-                kept = np.append(np.isin(words(ended, group.name), _KEPT), True)[rows]
-                values[np.ix_(~kept, np.array(group.features, dtype=int))] = np.nan
     return _mean_by_task(file, values, tasks)
 
 
