@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jmeta.base import Learner, MetaAlgorithm, Network
+    from jmeta.build_estimators import build_with
     from jmeta.errors import InputError
     from jmeta.estimators import MetaClassifierCV, MetaRegressorCV
     from jmeta.learners import register
@@ -35,6 +36,7 @@ _HOME = {
     "Space": "spaces",
     "Table": "tasks",
     "Task": "tasks",
+    "build_with": "build_estimators",
     "choice": "spaces",
     "integer": "spaces",
     "load": "metamodel",
@@ -56,6 +58,7 @@ __all__ = [
     "Space",
     "Table",
     "Task",
+    "build_with",
     "choice",
     "integer",
     "load",

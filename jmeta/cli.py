@@ -10,6 +10,19 @@ from typing import Annotated, Any, Literal, NoReturn
 import tyro
 
 from jmeta import __version__, runs, screen
+from jmeta.cli_build import build
+from jmeta.cli_options import (
+    Count,
+    Flag,
+    Help,
+    Kind,
+    Seed,
+    at_least,
+    check_seed,
+    hint,
+    prepare,
+    say,
+)
 from jmeta.errors import InputError
 from jmeta.signals import heeding_sigterm, stopping
 
@@ -17,16 +30,9 @@ __all__ = ["main"]
 
 EXIT_INPUT = 2
 EXIT_SIGNAL = 128  # Plus the signal's number, as shells count.
-LARGEST_SEED = 2**32 - 1
 RUN, DEMO = Path("runs/meta"), Path("jmeta-quickstart")
 
 
-def _hint(default: str) -> str:
-    return f"(default: {default})"
-
-
-Help = tyro.conf.arg
-Flag = tyro.conf.FlagCreatePairsOff[bool]
 Columns = Annotated[
     tuple[str, ...],
     tyro.conf.UseAppendAction,
@@ -34,30 +40,8 @@ Columns = Annotated[
 ]
 TableFile = Annotated[tyro.conf.Positional[Path], Help(metavar="TABLE")]
 Target = Annotated[str, Help(metavar="COLUMN")]
-Kind = Annotated[
-    Literal["classes", "number"] | None, Help(help_behavior_hint=_hint("inferred"))
-]
-Seed = Annotated[int, Help(metavar="INTEGER")]
-Count = Annotated[int, Help(metavar="COUNT")]
 
 app = tyro.extras.SubcommandApp()
-
-
-def _prepare() -> None:
-    """Keep compiled programs in the user's cache folder, readable by the user alone."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "jmeta" / "programs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return  # A home that cannot be written to costs time, nothing else.
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _types(
@@ -72,17 +56,6 @@ def _types(
                     "choose one."
                 )
     return types
-
-
-def _at_least(least: int, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < least:
-            raise InputError(f"--{name} must be at least {least}, got {count}.")
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"--seed must be between 0 and {LARGEST_SEED}, got {seed}.")
 
 
 def _read(
@@ -104,20 +77,20 @@ def recommend(
     budget: Count = 0,
     metric: Annotated[
         str | None,
-        Help(metavar="METRIC", help_behavior_hint=_hint("log_loss, or rmse")),
+        Help(metavar="METRIC", help_behavior_hint=hint("log_loss, or rmse")),
     ] = None,
     fit: Annotated[
-        Path | None, Help(metavar="DIR", help_behavior_hint=_hint("do not fit"))
+        Path | None, Help(metavar="DIR", help_behavior_hint=hint("do not fit"))
     ] = None,
     report: Annotated[
         Path | None,
         Help(
-            metavar="FILE.html", help_behavior_hint=_hint("with --fit, DIR/report.html")
+            metavar="FILE.html", help_behavior_hint=hint("with --fit, DIR/report.html")
         ),
     ] = None,
     model: Annotated[
         Path | None,
-        Help(metavar="RUN_OR_FILE", help_behavior_hint=_hint("the one that ships")),
+        Help(metavar="RUN_OR_FILE", help_behavior_hint=hint("the one that ships")),
     ] = None,
     kind: Kind = None,
     number: Columns = (),
@@ -153,8 +126,8 @@ def recommend(
         seed: Decides folds and draws.
         json: Print one JSON object and nothing else.
     """
-    _at_least(0, budget=budget)
-    _check_seed(seed)
+    at_least(0, budget=budget)
+    check_seed(seed)
     types = _types(number, category, ignore)
     if fit is not None:
         runs.check_new_folder(fit)
@@ -163,7 +136,7 @@ def recommend(
         if report.is_dir():
             raise InputError(f"{report}: is a folder; name a file in it.")
     encoded = _read(table, target, kind, types, seed)
-    _prepare()
+    prepare()
     from jmeta import pipeline
     from jmeta.report import recommendation_report
 
@@ -196,7 +169,7 @@ def recommend(
         return
     screen.show_recommendation(plain, notes)
     if fit is not None:
-        _say(f"Fitted and saved in {fit}; predict with: jmeta predict {fit} TABLE")
+        say(f"Fitted and saved in {fit}; predict with: jmeta predict {fit} TABLE")
 
 
 @app.command
@@ -228,12 +201,12 @@ def predict(
 
     fitted = pipeline.FittedModel.load(model)
     frame = tables.read_table(table)
-    _prepare()
+    prepare()
     predicted = fitted.predict(frame)
     runs.write_text(out, predicted.to_csv(index=False))
-    _say(f"{len(predicted)} predictions written to {out}.")
+    say(f"{len(predicted)} predictions written to {out}.")
     if unused := fitted.encoder.extra(frame):
-        _say(f"Columns that the model does not use: {', '.join(unused)}.")
+        say(f"Columns that the model does not use: {', '.join(unused)}.")
 
 
 @app.command
@@ -262,7 +235,7 @@ def describe(
         json: Print one JSON object and nothing else.
     """
     encoded = _read(table, target, kind, _types(number, category, ignore))
-    _prepare()
+    prepare()
     from jmeta.describe import SCHEMA_VERSION, groups, names
     from jmeta.recommend import describe_table
 
@@ -292,7 +265,7 @@ def train(
     seed: Seed = 0,
     kinds: Annotated[
         tuple[Literal["classes", "number"], ...],
-        Help(help_behavior_hint=_hint("classes number")),
+        Help(help_behavior_hint=hint("classes number")),
     ] = ("classes", "number"),
     resume: Flag = False,
 ) -> None:
@@ -314,8 +287,8 @@ def train(
         kinds: The kinds of target to learn for.
         resume: Go on with a run that was stopped.
     """
-    _at_least(1, steps=steps, batch=batch, tasks=tasks, kinds=len(kinds))
-    _check_seed(seed)
+    at_least(1, steps=steps, batch=batch, tasks=tasks, kinds=len(kinds))
+    check_seed(seed)
     config = {
         "command": "train",
         "steps": steps,
@@ -325,7 +298,7 @@ def train(
         "kinds": sorted(set(kinds)),
     }
     runs.start(out, config, resume)
-    _prepare()
+    prepare()
     from jmeta import jobs, plans
 
     chosen = {
@@ -335,8 +308,8 @@ def train(
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
     with stopping(kept):
         jobs.meta_train_run(out, chosen, None, seed, config)
-    _say(f"Meta-model written to {out / 'model.safetensors'}.")
-    _say(f"Use it: jmeta recommend TABLE --target COLUMN --model {out}")
+    say(f"Meta-model written to {out / 'model.safetensors'}.")
+    say(f"Use it: jmeta recommend TABLE --target COLUMN --model {out}")
 
 
 @app.command
@@ -353,11 +326,11 @@ def quickstart(
         out: The run's folder; if it exists, a new one beside it.
         seed: Decides tasks, splits and draws.
     """
-    _check_seed(seed)
+    check_seed(seed)
     out = runs.fresh(out)
     config = {"command": "quickstart", "seed": seed}
     runs.start(out, config, False)
-    _prepare()
+    prepare()
     from jmeta import jobs
     from jmeta import quickstart as demo
 
@@ -377,16 +350,15 @@ def quickstart(
             recommendations,
         )
     screen.show_comparison(rows)
-    _say(f"Run folder: {out} (open {out / 'report.html'})")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(f"Run folder: {out} (open {out / 'report.html'})")
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    _say(f"jmeta: {' '.join(message.split())}")
+    say(f"jmeta: {' '.join(message.split())}")
     raise SystemExit(code)
+
+
+app.command(build)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,0 +1,75 @@
+"""What the commands share: the types of options, checks of them, and how to tell."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jmeta.errors import InputError
+
+__all__ = [
+    "LARGEST_SEED",
+    "Count",
+    "Flag",
+    "Help",
+    "Kind",
+    "Seed",
+    "at_least",
+    "check_seed",
+    "hint",
+    "prepare",
+    "say",
+]
+
+LARGEST_SEED = 2**32 - 1
+
+
+def hint(default: str) -> str:
+    """How a default that is no value is told."""
+    return f"(default: {default})"
+
+
+Help = tyro.conf.arg
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Kind = Annotated[
+    Literal["classes", "number"] | None, Help(help_behavior_hint=hint("inferred"))
+]
+Seed = Annotated[int, Help(metavar="INTEGER")]
+Count = Annotated[int, Help(metavar="COUNT")]
+
+
+def prepare() -> None:
+    """Keep compiled programs in the user's cache folder, readable by the user alone."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "jmeta" / "programs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return  # A home that cannot be written to costs time, nothing else.
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def at_least(least: int, **counts: int) -> None:
+    """See that numbers are not too small; each is named as its option is."""
+    for name, count in counts.items():
+        if count < least:
+            raise InputError(f"--{name} must be at least {least}, got {count}.")
+
+
+def check_seed(seed: int) -> None:
+    """See that a seed is one that every generator takes."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed must be between 0 and {LARGEST_SEED}, got {seed}.")
+
+
+def say(text: str) -> None:
+    """Tell the user, on stderr: stdout is for what was asked for."""
+    print(text, file=sys.stderr)
