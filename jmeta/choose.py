@@ -24,7 +24,10 @@ __all__ = [
 
 
 def greedy_portfolio(
-    costs: Float[Array, "draws candidates"], size: int, first: Int[Array, ""] | int
+    costs: Float[Array, "draws candidates"],
+    size: int,
+    first: Int[Array, ""] | int,
+    weights: Float[Array, " draws"] | None = None,
 ) -> Int[Array, " size"]:
     """The set that is good for somebody in every draw: greedy set cover.
 
@@ -36,6 +39,7 @@ def greedy_portfolio(
         predicted joint distribution of one task's costs (the conditioned one).
       size: how many to pick, in [1, candidates].
       first: the place of the candidate that is always in the set.
+      weights: of the draws; None for equal ones.
 
     Returns:
       Places, in order of choice, all different.
@@ -50,9 +54,11 @@ def greedy_portfolio(
             f"greedy_portfolio: size must be in [1, {costs.shape[1]}], got {size}."
         )
 
+    weights = jnp.ones(len(costs)) if weights is None else weights
+
     def add(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
         smallest, chosen = carry
-        value = jnp.mean(jnp.minimum(smallest[:, None], costs), axis=0)
+        value = weights @ jnp.minimum(smallest[:, None], costs)
         place = jnp.argmin(jnp.where(chosen, jnp.inf, value))
         smallest = jnp.minimum(smallest, costs[:, place])
         return (smallest, chosen.at[place].set(True)), place

@@ -11,6 +11,7 @@ import tyro
 
 from jmeta import __version__, runs, screen
 from jmeta.cli_build import build
+from jmeta.cli_evaluate import evaluate
 from jmeta.cli_options import (
     Count,
     Flag,
@@ -359,6 +360,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 app.command(build)
+app.command(evaluate)
 
 
 def main(args: Sequence[str] | None = None) -> None:

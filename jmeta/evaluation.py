@@ -19,6 +19,8 @@ __all__ = [
     "grouped_folds",
     "mean_costs",
     "normalised_regret",
+    "objective",
+    "paid",
     "scores",
     "splits",
     "summary",
@@ -141,18 +143,32 @@ def normalised_regret(
     return np.where(differ, (costs - best) / np.where(differ, span, 1.0), costs - costs)
 
 
-def _with_worst(data: MetaDataset) -> np.ndarray:
-    """Costs in which a missing run costs the most: to choose it must not pay."""
+def objective(
+    data: MetaDataset, costs: Float[np.ndarray, "tasks candidates"] | None = None
+) -> Float[np.ndarray, "tasks candidates"]:
+    """What a choice should keep low: the regret where it judges, otherwise costs.
+
+    Args:
+      costs: in place of the data's own.
+    """
+    costs = data.costs if costs is None else costs
+    return normalised_regret(costs) if by_regret(data) else costs
+
+
+def paid(
+    data: MetaDataset, seconds: Float[np.ndarray, " tasks"]
+) -> Float[np.ndarray, "tasks candidates"]:
+    """What it costs to choose each candidate, `seconds` having been spent before.
+
+    A missing run costs the most, so that to choose it does not pay: ten cutoffs, or
+    the task's highest cost. Where costs are no runtimes, seconds count nothing.
+    """
     cutoff = data.metric.cutoff
-    if cutoff is not None:
-        return np.where(np.isnan(data.costs), 10 * cutoff, data.costs)
-    worst = np.fmax.reduce(data.costs, axis=1, keepdims=True)
-    return np.where(np.isnan(data.costs), worst, data.costs)
-
-
-def _charge(costs: np.ndarray, seconds: np.ndarray, cutoff: float) -> np.ndarray:
-    """PAR10 of runs that start so many seconds late; late beyond the cutoff fails."""
-    late = costs + seconds
+    if cutoff is None:
+        worst = np.fmax.reduce(data.costs, axis=1, keepdims=True)
+        return objective(data, np.where(np.isnan(data.costs), worst, data.costs))
+    costs = np.where(np.isnan(data.costs), 10 * cutoff, data.costs)
+    late = costs + seconds[:, None]
     # Means over repetitions may lie above the cutoff without a second's charge.
     fails = (costs <= cutoff) & (late > cutoff)
     return np.where(fails, 10 * cutoff, np.minimum(late, 10 * cutoff))
@@ -162,12 +178,11 @@ def _gaps(
     data: MetaDataset, folds: np.ndarray, recommended: Recommended
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the choice and the single best cost above the oracle, and who is judged."""
-    costs, rows = _with_worst(data), np.arange(len(data.tasks))
+    rows = np.arange(len(data.tasks))
+    costs = paid(data, np.zeros(len(rows)))
     oracle = np.fmin.reduce(data.costs, axis=1)
     judged = (folds >= 0) & data.solved.any(axis=1)
-    chosen = costs[rows, recommended.order[:, 0]]
-    if data.metric.cutoff is not None:
-        chosen = _charge(chosen, recommended.charged, data.metric.cutoff)
+    chosen = paid(data, recommended.charged)[rows, recommended.order[:, 0]]
     single = np.zeros(len(data.tasks), dtype=int)
     for train, test in splits(folds):
         single[test] = mean_costs(data.costs[train]).argmin()
@@ -202,7 +217,7 @@ def task_values(
     _check(data, folds, recommended)
     if not by_regret(data):
         return {"npar10": _npar10(data, folds, recommended)}
-    regret = normalised_regret(_with_worst(data))
+    regret = paid(data, recommended.charged)
     best = np.minimum.accumulate(
         np.take_along_axis(regret, recommended.order, axis=1), axis=1
     )

@@ -20,7 +20,7 @@ from jmeta.evaluation import (
     Recommended,
     by_regret,
     mean_costs,
-    normalised_regret,
+    objective,
     splits,
 )
 
@@ -90,8 +90,7 @@ def _portfolio(
 
 def _costs(data: MetaDataset, train: np.ndarray) -> np.ndarray:
     """`(training tasks, candidates)` in the units that judge, NaN where never run."""
-    costs = data.costs[train]
-    return normalised_regret(costs) if by_regret(data) else costs
+    return objective(data, data.costs[train])
 
 
 def _means(data: MetaDataset, train: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ __all__ = [
     "console",
     "show_comparison",
     "show_description",
+    "show_evaluation",
     "show_recommendation",
 ]
 
@@ -156,4 +157,25 @@ def show_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         values = (row.get(name, "") for name in columns)
         shown.add_row(*(v if isinstance(v, str) else f"{v:.3f}" for v in values))
+    console().print(shown)
+
+
+def show_evaluation(made: Mapping[str, Any]) -> None:
+    """Print the scores of every method on one meta-dataset."""
+    from rich import box
+    from rich.table import Table
+
+    from jmeta.evaluation_report import metrics_of, rows_of
+
+    title = (
+        f"{made['name']}: {made['tasks']} tasks, {made['candidates']} candidates; "
+        f"mean over {made['seeds']} seeds (95 % interval)"
+    )
+    shown = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for name in ("method", *metrics_of(made), "seconds"):
+        shown.add_column(name, justify="left" if name == "method" else "right")
+    for row in rows_of(made):
+        shown.add_row(*row)
     console().print(shown)

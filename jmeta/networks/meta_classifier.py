@@ -1,6 +1,8 @@
 """The meta-classifier: from the description of a task to a score of each candidate."""
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from jmeta.networks.mlp import Trunk
@@ -13,9 +15,11 @@ class MetaClassifier(nn.Module):
     """Scores of all candidates from one standardised description.
 
     A score is the sum of how hard the task is (shared by all candidates), a linear
-    and a deep part for each candidate. All output layers start at zero: a fresh
-    network says of every candidate what it costs on average
-    (`jmeta.algorithms.meta_classification` adds that average).
+    and a deep part for each candidate, and, where the candidates' settings are given,
+    a part that alike settings share: it is all that is known of a candidate that was
+    hardly ever run. All output layers start at zero: a fresh network says of every
+    candidate what it costs on average (`jmeta.algorithms.meta_classification` adds
+    that average).
 
     Attributes:
       num_candidates: how many candidates are scored.
@@ -31,7 +35,9 @@ class MetaClassifier(nn.Module):
 
     @nn.compact
     def __call__(
-        self, description: Float[Array, "*batch meta"]
+        self,
+        description: Float[Array, "*batch meta"],
+        settings: Float[Array, "candidates columns"] | None = None,
     ) -> Float[Array, "*batch candidates metrics"]:
         """Score every candidate; lower is better."""
         zeros = nn.initializers.zeros
@@ -43,4 +49,12 @@ class MetaClassifier(nn.Module):
         scores = (deep + linear(description)).reshape(
             *description.shape[:-1], self.num_candidates, self.num_metrics
         )
+        if settings is not None:
+            like = jax.nn.gelu(nn.Dense(self.width)(settings))
+            like = nn.Dense(self.width)(like) / self.width**0.5
+            shared = nn.Dense(
+                self.num_metrics * self.width, kernel_init=zeros, name="shared"
+            )(h)
+            shared = shared.reshape(*h.shape[:-1], self.num_metrics, self.width)
+            scores += jnp.einsum("...mw,cw->...cm", shared, like)
         return level[..., None, :] + scores

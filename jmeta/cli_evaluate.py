@@ -1,0 +1,97 @@
+"""The command `jmeta evaluate`: choosing from meta-datasets, beside what others do."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jmeta import __version__, runs, screen
+from jmeta.cli_options import Count, Flag, Help, at_least, hint, prepare
+from jmeta.errors import InputError
+from jmeta.signals import stopping
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], Help(metavar="PATH")],
+    /,
+    folds: Annotated[
+        Literal["official", "grouped"] | None,
+        Help(help_behavior_hint=hint("official where there are any")),
+    ] = None,
+    seeds: Count = 3,
+    methods: Annotated[
+        tuple[str, ...],
+        Help(
+            metavar="NAME [NAME ...]",
+            help_behavior_hint=hint("all but forest_pairs"),
+        ),
+    ] = (),
+    report: Annotated[
+        Path | None, Help(metavar="FILE.html", help_behavior_hint=hint("none"))
+    ] = None,
+    json: Flag = False,
+) -> None:
+    """Learn to choose from somebody's meta-dataset, and see what that is worth.
+
+    A meta-dataset says how candidates (algorithms, pipelines, settings) did on many
+    tasks: a folder of tables (scores.csv, descriptions.csv, tasks.csv,
+    candidates.csv) or an ASlib scenario. Everything is judged on tasks whose family
+    was never learnt from.
+
+    Example: jmeta evaluate meta/autosklearn-bac aslib/SAT11-HAND --report page.html
+
+    Args:
+        paths: Folders of meta-datasets.
+        folds: official: those that come with the scenario. grouped: ten, drawn anew
+            by each seed, that keep families of tasks together.
+        seeds: How many; intervals are over them.
+        methods: jmeta, single_best, portfolio, knn, forest, forest_log (runtimes),
+            forest_pairs (slow: a forest for each pair of candidates).
+        report: Also write a page with tables and a plot.
+        json: Print one JSON object, or a list of them if there are several paths.
+    """
+    at_least(1, seeds=seeds)
+    if not paths:
+        raise InputError("name at least one folder: jmeta evaluate PATH [PATH ...].")
+    if report is not None:
+        runs.check_output(report)
+        if report.is_dir():
+            raise InputError(f"{report}: is a folder; name a file in it.")
+    from jmeta.data.metadataset import read_meta_dataset
+
+    # Every folder is read before anything is learnt: a typing error shows at once.
+    found = [read_meta_dataset(path) for path in paths]
+    prepare()
+    from jmeta.selection import study
+
+    split = [study.folds_of(data, folds, seeds) for data in found]
+    made: list[dict[str, Any]] = []
+    with stopping("nothing was written."), screen.Bars() as bars:
+        for data, rows in zip(found, split):
+            chosen = [
+                name
+                for name in methods or study.methods_for(data)
+                if study.applies(name, data)
+            ]
+            made.append(
+                study.evaluate(
+                    data,
+                    rows,
+                    chosen,
+                    # Where there is no terminal, only the results are printed.
+                    report=bars if sys.stderr.isatty() else None,
+                )
+            )
+            if not json:
+                screen.show_evaluation(made[-1])
+    if report is not None:
+        from jmeta.evaluation_report import evaluation_report
+
+        with runs.writing(report):
+            report.parent.mkdir(parents=True, exist_ok=True)
+            evaluation_report(report, made, __version__)
+    if json:
+        print(runs.to_json(made[0] if len(made) == 1 else made))

@@ -1,0 +1,235 @@
+"""Choosing candidates for tasks never seen, learnt from a meta-dataset.
+
+All training sets of all seeds are one batch of fits: every expert is trained on all of
+them by the same compiled program.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta.data.records import MetaDataset
+from jmeta.evaluation import Recommended, mean_costs, objective, paid
+from jmeta.selection import experts
+from jmeta.selection.inputs import Inputs, make_inputs
+from jmeta.selection.mixture import Mixture, Recipes, choose_mixture, recipes
+from jmeta.selection.sets import conditioned_portfolio
+from jmeta.types import Array
+
+__all__ = ["Selected", "feature_sets", "recommend", "select"]
+
+SURE = 1.0
+"""Standard errors by which the gain must be above zero; otherwise a fit abstains."""
+
+
+class Selected(NamedTuple):
+    """What every fit chooses for every task, of training or not.
+
+    Attributes:
+      mixture: what was made of the experts; leaves have a leading axis of fits. A fit
+        that abstained chooses the single best and expects mean costs.
+      charged: seconds spent on descriptions before `(fits, tasks)`; 0 where the fit
+        abstained, which is decided before any description is computed.
+      abstained: whether the fit always returns the single best `(fits,)`.
+      usable: which features the fit uses `(fits, features)`.
+      train: which tasks it learnt from `(fits, tasks)`.
+    """
+
+    mixture: Mixture
+    charged: np.ndarray
+    abstained: np.ndarray
+    usable: np.ndarray
+    train: np.ndarray
+
+
+class FeatureSet(NamedTuple):
+    """Features that are worth considering together, and what they cost.
+
+    Attributes:
+      usable: `(features,)` bool.
+      charge: `(tasks,)` seconds.
+    """
+
+    usable: np.ndarray
+    charge: np.ndarray
+
+
+def feature_sets(data: MetaDataset) -> list[FeatureSet]:
+    """All features; then, where they cost time, without the most expensive steps.
+
+    Steps are left out from the one that costs most on average; a set is kept if it
+    costs at most half of the one before. A step goes with what it requires.
+    """
+    whole = FeatureSet(
+        usable=np.ones(len(data.features), bool), charge=data.group_costs.sum(1)
+    )
+    sets, kept = [whole], list(range(len(data.groups)))
+    names, usable = [group.name for group in data.groups], whole.usable.copy()
+    for place in np.argsort(-data.group_costs.mean(0), kind="stable"):
+        if place not in kept:
+            continue
+        gone = {names[place]}
+        while True:  # What needs a step that is gone, goes too.
+            more = {g.name for g in data.groups if gone & set(g.requires)} - gone
+            if not more:
+                break
+            gone |= more
+        kept = [place for place in kept if names[place] not in gone]
+        lost = {f for g in data.groups if g.name in gone for f in g.features}
+        usable[sorted(lost)] = False
+        charge = data.group_costs[:, kept].sum(1)
+        if not usable.any():
+            break
+        if charge.mean() <= sets[-1].charge.mean() / 2:
+            sets.append(FeatureSet(usable=usable.copy(), charge=charge))
+    return sets
+
+
+@jax.jit
+def _mix(
+    inputs: Inputs,
+    residuals: Array,
+    with_charge: Array,
+    reference: Array,
+    reference_paid: Array,
+    options: Recipes,
+) -> Mixture:
+    def one(fit: Array) -> Mixture:
+        base, spread = inputs.base[fit], inputs.spread[fit]
+        return choose_mixture(
+            residuals[:, fit].reshape(-1, *inputs.costs.shape),
+            (inputs.costs - base) / spread,
+            base / spread,
+            with_charge[fit],
+            reference[fit],
+            reference_paid[fit],
+            inputs.train[fit],
+            options,
+        )
+
+    return jax.lax.map(one, jnp.arange(len(reference)))
+
+
+def _mixtures(
+    data: MetaDataset,
+    inputs: Inputs,
+    residuals: np.ndarray,
+    charge: np.ndarray,
+    options: Recipes,
+) -> Mixture:
+    """Mixtures of all fits; `charge` is `(fits, tasks)`."""
+    train = np.asarray(inputs.train)
+    costs = objective(data)
+    reference = np.array([mean_costs(costs[row]).argmin() for row in train])
+    free = paid(data, np.zeros(len(data.tasks)))
+    made = _mix(
+        inputs,
+        jnp.asarray(residuals),
+        jnp.asarray(np.stack([paid(data, row) for row in charge]), jnp.float32),
+        jnp.asarray(reference),
+        jnp.asarray(free[:, reference].T, jnp.float32),
+        options,
+    )
+    return jax.device_get(made)
+
+
+def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
+    """Choose for every task, learning from each training set.
+
+    Args:
+      data: the meta-dataset.
+      train: `(fits, tasks)` which tasks each fit may learn from.
+      keys: `(fits,)` uint32; decide the fit's draws.
+    """
+    num_fits = len(train)
+    sets = feature_sets(data)
+    trees, gains = [], []
+    for option in sets:
+        usable = np.tile(option.usable, (num_fits, 1))
+        inputs = make_inputs(data, train, usable, keys)
+        trees.append(experts.forest(inputs))
+        charge = np.tile(option.charge, (num_fits, 1))
+        made = _mixtures(data, inputs, trees[-1][None], charge, recipes(1))
+        gains.append(made.gain)
+    taken = np.argmax(np.stack(gains), axis=0)
+    usable = np.stack([sets[place].usable for place in taken])
+    charge = np.stack([sets[place].charge for place in taken])
+    inputs = make_inputs(data, train, usable, keys)
+    residuals = np.stack(
+        [
+            np.stack([trees[place][fit] for fit, place in enumerate(taken)]),
+            experts.network(inputs),
+            *experts.kernel(inputs),
+        ]
+    )
+    mixture = _mixtures(
+        data, inputs, residuals, charge, recipes(1, 1, len(experts.NOISES))
+    )
+    abstained = np.asarray(mixture.gain <= SURE * mixture.error)
+    return Selected(
+        mixture=_without(mixture, inputs, abstained),
+        charged=np.where(abstained[:, None], 0.0, charge),
+        abstained=abstained,
+        usable=usable,
+        train=train,
+    )
+
+
+def _without(mixture: Mixture, inputs: Inputs, abstained: np.ndarray) -> Mixture:
+    """The fits that abstained know nothing but the candidates' mean costs."""
+    spread = np.asarray(inputs.spread)[:, None, None, 0]
+    mean = (np.asarray(inputs.base)[:, None, :, 0]) / spread
+    costs = np.asarray(inputs.costs)[None, :, :, 0] / spread
+    errors = np.where(np.isfinite(costs), costs - mean, 0.0)
+    plain = mixture._replace(
+        expected=np.broadcast_to(mean, mixture.expected.shape),
+        errors=errors,
+        chosen=np.broadcast_to(mixture.reference[:, None], mixture.chosen.shape),
+    )
+    kept = jax.tree.map(
+        lambda made, other: np.where(
+            abstained.reshape(-1, *[1] * (made.ndim - 1)), other, made
+        ),
+        mixture,
+        plain,
+    )
+    return kept
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _portfolios(
+    expected: Array,
+    errors: Array,
+    train: Array,
+    first: Array,
+    fits: Array,
+    size: int,
+) -> Array:
+    def one(task: tuple[Array, Array, Array]) -> Array:
+        cost, place, fit = task
+        return conditioned_portfolio(cost, errors[fit], train[fit], place, size)
+
+    return jax.lax.map(one, (expected, first, fits))
+
+
+def recommend(selected: Selected, fits: np.ndarray, size: int) -> Recommended:
+    """What one fit recommends for each task: its choice, then what insures it.
+
+    Args:
+      selected: what every fit chooses.
+      fits: `(tasks,)` the fit that is asked for each task.
+      size: how many candidates, at most all.
+    """
+    made, rows = selected.mixture, np.arange(len(fits))
+    order = _portfolios(
+        jnp.asarray(made.expected[fits, rows]),
+        jnp.asarray(made.errors),
+        jnp.asarray(selected.train),
+        jnp.asarray(made.chosen[fits, rows]),
+        jnp.asarray(fits),
+        size,
+    )
+    return Recommended(order=np.asarray(order), charged=selected.charged[fits, rows])

@@ -1,0 +1,109 @@
+"""The whole selector on meta-datasets whose right answers are known."""
+
+import numpy as np
+import pytest
+from small_meta import meta_dataset
+
+from jmeta.data.records import MetaDataset
+from jmeta.evaluation import scores
+from jmeta.selection import experts, selector, study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(experts, "NUM_TREES", 20)
+
+
+def evaluated(data: MetaDataset, seeds=1):
+    folds = study.folds_of(data, None, seeds)
+    return study.evaluate(data, folds, ["jmeta", "single_best"])["methods"]
+
+
+@pytest.mark.parametrize("runtime", [False, True])
+def test_descriptions_that_decide_are_learnt_from(runtime):
+    made = evaluated(meta_dataset(runtime=runtime, noise=0.02))
+    metric = "npar10" if runtime else "regret@1"
+    assert made["jmeta"][metric] < 0.5 * made["single_best"][metric]
+
+
+def test_descriptions_that_say_nothing_make_it_abstain():
+    data = meta_dataset(decided=False, runtime=True)
+    made = evaluated(data)["jmeta"]
+    assert made["abstained"] >= made["fits"] - 1
+    assert made["npar10"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_steps_that_cost_more_than_they_tell_are_left_out():
+    data = meta_dataset(runtime=True)
+    costs = np.stack([np.full(80, 0.1), np.full(80, 40.0)], axis=1)
+    folds = study.folds_of(data, None, 1)
+    train = np.stack([folds[0] != fold for fold in range(5)])
+    selected = selector.select(
+        data._replace(group_costs=costs), train, np.arange(5, dtype=np.uint32)
+    )
+    assert selected.usable.tolist() == [[True, False, False]] * 5
+    assert not selected.abstained.any()
+    np.testing.assert_allclose(selected.charged, 0.1)
+
+
+def test_sets_of_features_fall_by_what_they_cost():
+    data = meta_dataset(runtime=True)
+    assert len(selector.feature_sets(data)) == 1
+    costs = np.stack([np.full(80, 1.0), np.full(80, 40.0)], axis=1)
+    sets = selector.feature_sets(data._replace(group_costs=costs))
+    assert [one.usable.tolist() for one in sets] == [[True] * 3, [True, False, False]]
+    assert [one.charge[0] for one in sets] == [41.0, 1.0]
+
+
+def test_more_fits_change_none_of_the_others():
+    data = meta_dataset(noise=0.1)
+    folds = np.arange(80) % 4
+    train = np.stack([folds != fold for fold in range(4)])
+    keys = np.arange(4, dtype=np.uint32)
+    whole = selector.select(data, train, keys)
+    part = selector.select(data, train[:2], keys[:2])
+    np.testing.assert_array_equal(whole.mixture.chosen[:2], part.mixture.chosen)
+    np.testing.assert_allclose(
+        whole.mixture.expected[:2], part.mixture.expected, atol=1e-4
+    )
+
+
+def test_a_fit_knows_nothing_of_the_tasks_that_test_it():
+    data = meta_dataset(noise=0.1)
+    train = (np.arange(80) < 60)[None]
+    keys = np.zeros(1, np.uint32)
+    costs = np.where(train.T, data.costs, data.costs[:, ::-1])
+    one = selector.select(data, train, keys)
+    other = selector.select(data._replace(costs=costs), train, keys)
+    np.testing.assert_array_equal(one.mixture.chosen, other.mixture.chosen)
+
+
+@pytest.mark.parametrize("what", ["two", "no feature", "one family", "unsolved"])
+def test_unusual_meta_datasets_are_evaluated(what):
+    data = meta_dataset(num_tasks=40, num_candidates=2, runtime=what == "unsolved")
+    if what == "no feature":
+        data = data._replace(descriptions=np.full((40, 3), np.nan))
+    if what == "one family":
+        data = data._replace(families=np.repeat(np.arange(10), 4))
+    if what == "unsolved":
+        first = (data.folds[0] == 0)[:, None]
+        data = data._replace(
+            costs=np.where(first, 1000.0, data.costs),
+            solved=np.where(first, False, data.solved),
+        )
+    made = evaluated(data)["jmeta"]
+    assert all(np.isfinite(v) for v in made["by_seed"][next(iter(made["by_seed"]))])
+
+
+def test_recommended_sets_hold_different_candidates_and_start_with_the_choice():
+    data = meta_dataset(noise=0.1)
+    folds = study.folds_of(data, None, 1)
+    train = np.stack([folds[0] != fold for fold in range(10)])
+    selected = selector.select(data, train, np.arange(10, dtype=np.uint32))
+    made = selector.recommend(selected, folds[0], 4)
+    assert all(len(set(row)) == 4 for row in made.order.tolist())
+    chosen = selected.mixture.chosen[folds[0], np.arange(80)]
+    np.testing.assert_array_equal(made.order[:, 0], chosen)
+    assert scores(data, folds[0], made)["regret@1"] >= 0
