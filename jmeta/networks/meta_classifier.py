@@ -25,6 +25,8 @@ class MetaClassifier(nn.Module):
       num_candidates: how many candidates are scored.
       num_metrics: how many scores each candidate gets.
       width, num_blocks, dropout: see `Trunk`.
+      rank: of the linear and the deep part together, as if candidates differed in so
+        many ways; 0 for as many as there are. Cheaper where candidates are hundreds.
     """
 
     num_candidates: int
@@ -32,6 +34,7 @@ class MetaClassifier(nn.Module):
     width: int = 128
     num_blocks: int = 2
     dropout: float = 0.0
+    rank: int = 0
 
     @nn.compact
     def __call__(
@@ -44,9 +47,14 @@ class MetaClassifier(nn.Module):
         h = Trunk(self.width, self.num_blocks, self.dropout)(description)
         level = nn.Dense(self.num_metrics, kernel_init=zeros, name="level")(h)
         size = self.num_candidates * self.num_metrics
-        deep = nn.Dense(size, kernel_init=zeros, name="deep")(h)
-        linear = nn.Dense(size, kernel_init=zeros, use_bias=False, name="linear")
-        scores = (deep + linear(description)).reshape(
+        if self.rank:
+            ways = nn.Dense(self.rank)(jnp.concatenate([h, description], axis=-1))
+            scores = nn.Dense(size, kernel_init=zeros, name="ways")(ways)
+        else:
+            linear = nn.Dense(size, kernel_init=zeros, use_bias=False, name="linear")
+            deep = nn.Dense(size, kernel_init=zeros, name="deep")
+            scores = deep(h) + linear(description)
+        scores = scores.reshape(
             *description.shape[:-1], self.num_candidates, self.num_metrics
         )
         if settings is not None:

@@ -43,12 +43,14 @@ KERNEL_TASKS = 2048
 
 INNER_FOLDS = 5
 NETWORKS_AT_ONCE = 10
-STEPS, BATCH, WIDTH = 400, 128, 64
+STEPS, BATCH, WIDTH = 400, 64, 64
 CHECKS = 10
 """How often the network is judged on the inner fold left out; the best is kept."""
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
-FEATURE_DROPOUT, TEMPERATURE = 0.1, 0.3
+FEATURE_DROPOUT, TEMPERATURE = 0.15, 0.3
+MANY, RANK = 64, 16
+"""With more candidates than `MANY`, they differ in `RANK` ways only."""
 
 
 def _chunks(
@@ -233,7 +235,11 @@ def kernel(inputs: Inputs) -> np.ndarray:
 @functools.lru_cache(maxsize=8)
 def _algorithm(candidates: int, num_views: int) -> MetaAlgorithm:
     module = MetaClassifier(
-        num_candidates=candidates, num_metrics=num_views, width=WIDTH, num_blocks=1
+        num_candidates=candidates,
+        num_metrics=num_views,
+        width=WIDTH,
+        num_blocks=1,
+        rank=RANK if candidates > MANY else 0,
     )
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, STEPS)
     optimizer = optax.chain(
