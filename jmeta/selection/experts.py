@@ -22,7 +22,7 @@ from jmeta.algorithms import kernel_ridge
 from jmeta.algorithms.forest import draw_bag, grow, leaf_means
 from jmeta.algorithms.losses import expected_regret
 from jmeta.algorithms.meta_classification import MetaExamples, meta_classification
-from jmeta.base import MetaAlgorithm
+from jmeta.base import MetaAlgorithm, Network
 from jmeta.networks import MetaClassifier, from_linen
 from jmeta.selection.inputs import MISSING, Inputs
 from jmeta.types import Array
@@ -232,8 +232,7 @@ def kernel(inputs: Inputs) -> np.ndarray:
     return np.stack(parts, axis=1)
 
 
-@functools.lru_cache(maxsize=8)
-def _algorithm(candidates: int, num_views: int) -> MetaAlgorithm:
+def _algorithm(candidates: int, num_views: int, settings: Array) -> MetaAlgorithm:
     module = MetaClassifier(
         num_candidates=candidates,
         num_metrics=num_views,
@@ -246,8 +245,14 @@ def _algorithm(candidates: int, num_views: int) -> MetaAlgorithm:
         optax.clip_by_global_norm(1.0),
         optax.adamw(schedule, weight_decay=WEIGHT_DECAY),
     )
+    known = (settings,) if settings.shape[1] else ()
+    plain = from_linen(module)
+    network = Network(
+        init=lambda key, x: plain.init(key, x, *known),
+        apply=lambda params, x: plain.apply(params, x, *known),
+    )
     return meta_classification(
-        from_linen(module),
+        network,
         optimizer,
         temperature=TEMPERATURE,
         feature_dropout=FEATURE_DROPOUT,
@@ -274,7 +279,7 @@ def _networks(
 ) -> tuple[Array, Array]:
     """Residuals `(members, tasks, outputs)`, and which tasks each member judges."""
     num_tasks, candidates, num_views = inputs.costs.shape
-    algorithm = _algorithm(candidates, num_views)
+    algorithm = _algorithm(candidates, num_views, inputs.settings)
 
     def one(fit: Array, number: Array) -> tuple[Array, Array]:
         key = jax.random.key(inputs.keys[fit])

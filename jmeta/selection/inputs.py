@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt
 from jmeta.algorithms.meta_classification import additive_fit
 from jmeta.data.records import MetaDataset
 from jmeta.evaluation import objective
+from jmeta.selection.settings import encode_settings
 from jmeta.sorting import sort
 from jmeta.types import Array
 
@@ -31,6 +32,8 @@ class Inputs(NamedTuple):
         the task's level say.
       train: which tasks the fit may learn from.
       families: of the tasks, in [0, tasks).
+      settings: of the candidates, in [0, 1] (see `encode_settings`); without columns
+        where they are not known.
       keys: one a fit; decide its draws.
     """
 
@@ -40,6 +43,7 @@ class Inputs(NamedTuple):
     spread: Float[Array, "fits views"]
     train: Bool[Array, "fits tasks"]
     families: Int[Array, " tasks"]
+    settings: Float[Array, "candidates columns"]
     keys: UInt[Array, " fits"]
 
     def residuals(self) -> Float[Array, "fits tasks outputs"]:
@@ -96,13 +100,35 @@ def _scale(descriptions: Array, train: Array, usable: Array) -> Array:
     return jax.lax.map(one, (train, usable))
 
 
+def _shared(base: Array, spread: Array, counts: Array, settings: Array) -> Array:
+    """Mean costs, each drawn toward those of candidates with settings like its own.
+
+    The posterior mean of a Gaussian process over settings: a candidate that ran on
+    many tasks keeps its own mean, one that never ran gets what its like cost.
+    """
+    ran = counts > 0
+    mean = jnp.sum(jnp.where(ran, base, 0.0)) / jnp.maximum(jnp.sum(ran), 1)
+    above = jnp.where(ran, base - mean, 0.0)
+    height = jnp.sum(above**2) / jnp.maximum(jnp.sum(ran), 1)
+    gaps = jnp.abs(settings[:, None] - settings).sum(-1)
+    scale = jnp.median(gaps)
+    alike = jnp.exp(-gaps / jnp.where(scale > 0, scale, 1.0)) * ran
+    noise = spread**2 / jnp.maximum(counts, 1) / jnp.where(height > 0, height, 1.0)
+    system = jnp.where(ran[:, None], alike, 0.0) + jnp.diag(jnp.where(ran, noise, 1.0))
+    return mean + alike @ (jnp.linalg.inv(system) @ above)
+
+
 @jax.jit
-def _centre(costs: Array, train: Array) -> tuple[Array, Array]:
+def _centre(costs: Array, train: Array, settings: Array) -> tuple[Array, Array]:
     def one(train: Array) -> tuple[Array, Array]:
         known = jnp.isfinite(costs) & train[:, None, None]
         base, spread = jax.vmap(additive_fit, in_axes=2)(
             jnp.where(known, costs, 0.0), known
         )
+        if settings.shape[1]:
+            base = jax.vmap(_shared, in_axes=(0, 0, 1, None))(
+                base, spread, jnp.sum(known, axis=0), settings
+            )
         return base.T, spread
 
     return jax.lax.map(one, train)
@@ -123,7 +149,12 @@ def make_inputs(
     limit = float(np.finfo(np.float32).max)
     descriptions = np.clip(data.descriptions, -limit, limit).astype(np.float32)
     costs = jnp.asarray(views(data), jnp.float32)
-    base, spread = _centre(costs, jnp.asarray(train))
+    settings = np.zeros((len(data.candidates), 0))
+    if data.settings is not None:
+        settings = encode_settings(data.settings)
+    base, spread = _centre(
+        costs, jnp.asarray(train), jnp.asarray(settings, jnp.float32)
+    )
     return Inputs(
         x=_scale(jnp.asarray(descriptions), jnp.asarray(train), jnp.asarray(usable)),
         costs=costs,
@@ -131,5 +162,6 @@ def make_inputs(
         spread=spread,
         train=jnp.asarray(train),
         families=jnp.asarray(data.families, jnp.int32),
+        settings=settings,
         keys=jnp.asarray(keys, jnp.uint32),
     )

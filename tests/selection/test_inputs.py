@@ -2,10 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import scipy.stats
 from small_meta import meta_dataset
 
+from jmeta.data.records import Metric
 from jmeta.selection import inputs
+from jmeta.selection.experts import network
 
 
 def test_quantiles_are_ranks_among_training_tasks():
@@ -66,3 +69,32 @@ def test_the_second_view_is_ranks_or_logarithms():
     np.testing.assert_allclose(
         inputs.views(times)[:, :, 1], np.log10(times.costs + 1.0)
     )
+
+
+def curve(hidden):
+    """Twelve candidates along a line; the best is where the first description is."""
+    place = np.linspace(0, 1, 12)
+    data = meta_dataset(num_tasks=120)
+    costs = (place - data.descriptions[:, :1]) ** 2
+    costs[:, hidden] = np.nan
+    return data._replace(
+        costs=costs,
+        solved=np.isfinite(costs),
+        candidates=tuple(f"c{i}" for i in range(12)),
+        settings=pd.DataFrame({"place": place.tolist()}, dtype=object),
+        metric=Metric("loss", False, None),
+    )
+
+
+def test_a_candidate_that_never_ran_is_told_by_its_settings():
+    data, hidden = curve([3, 7]), [3, 7]
+    train = (np.arange(120) < 100)[None]
+    found = inputs.make_inputs(data, train, np.ones((1, 3), bool), np.zeros(1))
+    base = np.asarray(found.base)[0, :, 0]
+    for place in hidden:
+        around = base[[place - 1, place + 1]]
+        assert around.min() - 0.05 < base[place] < around.max() + 0.05
+    said = network(found).reshape(1, 120, 12, 2)[0, 100:, :, 0]
+    truth = (np.linspace(0, 1, 12) - data.descriptions[100:, :1]) ** 2
+    for place in hidden:
+        assert np.corrcoef(said[:, place], truth[:, place])[0, 1] > 0.6
