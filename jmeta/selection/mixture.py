@@ -15,10 +15,12 @@ from jaxtyping import Bool, Float, Int
 
 from jmeta.types import Array
 
-__all__ = ["Mixture", "Recipes", "choose_mixture", "recipes"]
+__all__ = ["PARTS", "Mixture", "Recipes", "choose_mixture", "recipes"]
 
 KEPT = 5
 """How many recipes are averaged."""
+
+PARTS = 4
 
 MARGINS = (0.0, 0.1, 0.3)
 """How far ahead of the single best a choice must be, in units of the spread."""
@@ -50,7 +52,7 @@ class Mixture(NamedTuple):
       chosen: place of the candidate for each task.
       reference: place of the single best.
       gain: mean cost saved on training tasks against the single best, with what the
-        descriptions cost taken off.
+        descriptions cost taken off, by recipes chosen on other tasks.
       error: the standard error of that mean.
     """
 
@@ -128,6 +130,7 @@ def choose_mixture(
     reference: Int[Array, ""],
     reference_paid: Float[Array, " tasks"],
     train: Bool[Array, " tasks"],
+    parts: Int[Array, " tasks"],
     recipes: Recipes,
 ) -> Mixture:
     """Average the recipes that choose best on the training tasks.
@@ -141,32 +144,42 @@ def choose_mixture(
       reference: place of the single best.
       reference_paid: what always choosing it costs, without descriptions.
       train: which tasks to decide on.
+      parts: in [0, `PARTS`); the gain is of each part by what was best on the others,
+        since the best of many recipes looks better than it is.
       recipes: among which to choose.
     """
     able = jnp.any(jnp.isfinite(measured[:, :, 0]) & train[:, None], axis=0)
     belief = shrinkage(residuals, measured, train)
     residuals = residuals * belief[:, None, None]
 
-    def mixed(weights: Array) -> Array:
-        return jnp.einsum("ev,etav->ta", weights, residuals) + base @ weights.sum(0)
-
-    def value(recipe: tuple[Array, Array]) -> Array:
-        chosen = _choose(mixed(recipe[0]), reference, recipe[1], able)
-        cost = jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
-        return jnp.sum(jnp.where(train, cost, 0.0))
+    def cost(weights: Array, margin: Array) -> tuple[Array, Array]:
+        """What is chosen, and what that costs, for every task."""
+        scores = jnp.einsum("ev,etav->ta", weights, residuals) + base @ weights.sum(0)
+        chosen = _choose(scores, reference, margin, able)
+        return chosen, jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
 
     options = jnp.asarray(recipes.weights), jnp.asarray(recipes.margin)
-    values = jax.lax.map(value, options)
-    _, best = jax.lax.top_k(-values, KEPT)
-    weights, margin = (jnp.mean(leaf[best], axis=0) for leaf in options)
-    chosen = _choose(mixed(weights), reference, margin, able)
+    costs = jax.lax.map(lambda recipe: cost(*recipe)[1], options)
+
+    def best_on(tasks: Array) -> tuple[Array, Array]:
+        """The mean of the recipes that cost least on these tasks."""
+        _, best = jax.lax.top_k(-jnp.sum(jnp.where(tasks, costs, 0.0), axis=1), KEPT)
+        return jnp.mean(options[0][best], axis=0), jnp.mean(options[1][best])
+
+    def crossed(part: Array) -> Array:
+        """The cost on a part of the tasks of what is best on the others."""
+        here = train & (parts == part)
+        return jnp.where(here, cost(*best_on(train & ~here))[1], 0.0)
+
+    saved = reference_paid - jnp.sum(jax.lax.map(crossed, jnp.arange(PARTS)), axis=0)
+    count = jnp.maximum(jnp.sum(train), 1)
+    gain = jnp.sum(jnp.where(train, saved, 0.0)) / count
+    variance = jnp.sum(jnp.where(train, (saved - gain) ** 2, 0.0)) / count
+
+    weights, margin = best_on(train)
+    chosen, _ = cost(weights, margin)
     above = jnp.einsum("e,eta->ta", jnp.sum(weights, axis=1), residuals[..., 0])
     errors = jnp.where(jnp.isfinite(measured[..., 0]), measured[..., 0] - above, 0.0)
-    cost = jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
-    count = jnp.maximum(jnp.sum(train), 1)
-    saved = jnp.where(train, reference_paid - cost, 0.0)
-    gain = jnp.sum(saved) / count
-    variance = jnp.sum(jnp.where(train, (saved - gain) ** 2, 0.0)) / count
     return Mixture(
         weights=weights * belief,
         margin=margin,

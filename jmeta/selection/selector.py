@@ -5,6 +5,7 @@ them by the same compiled program.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jmeta.data.records import MetaDataset
 from jmeta.evaluation import Recommended, mean_costs, objective, paid
 from jmeta.selection import experts
 from jmeta.selection.inputs import Inputs, make_inputs
-from jmeta.selection.mixture import Mixture, Recipes, choose_mixture, recipes
+from jmeta.selection.mixture import PARTS, Mixture, Recipes, choose_mixture, recipes
 from jmeta.selection.sets import conditioned_portfolio
 from jmeta.types import Array
 
@@ -107,6 +108,7 @@ def _mix(
             reference[fit],
             reference_paid[fit],
             inputs.train[fit],
+            inputs.families % PARTS,
             options,
         )
 
@@ -199,7 +201,7 @@ def _without(mixture: Mixture, inputs: Inputs, abstained: np.ndarray) -> Mixture
     return kept
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@functools.partial(jax.jit, static_argnames=("size", "least"))
 def _portfolios(
     expected: Array,
     errors: Array,
@@ -207,21 +209,25 @@ def _portfolios(
     first: Array,
     fits: Array,
     size: int,
+    least: float,
 ) -> Array:
     def one(task: tuple[Array, Array, Array]) -> Array:
         cost, place, fit = task
-        return conditioned_portfolio(cost, errors[fit], train[fit], place, size)
+        return conditioned_portfolio(cost, errors[fit], train[fit], place, size, least)
 
     return jax.lax.map(one, (expected, first, fits))
 
 
-def recommend(selected: Selected, fits: np.ndarray, size: int) -> Recommended:
+def recommend(
+    selected: Selected, fits: np.ndarray, size: int, *, least: float = -math.inf
+) -> Recommended:
     """What one fit recommends for each task: its choice, then what insures it.
 
     Args:
       selected: what every fit chooses.
       fits: `(tasks,)` the fit that is asked for each task.
       size: how many candidates, at most all.
+      least: no cost is lower, such as 0 for regrets.
     """
     made, rows = selected.mixture, np.arange(len(fits))
     order = _portfolios(
@@ -231,5 +237,6 @@ def recommend(selected: Selected, fits: np.ndarray, size: int) -> Recommended:
         jnp.asarray(made.chosen[fits, rows]),
         jnp.asarray(fits),
         size,
+        least,
     )
     return Recommended(order=np.asarray(order), charged=selected.charged[fits, rows])

@@ -1,5 +1,7 @@
 """Several candidates to try on one task: portfolios that know the description."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
@@ -15,6 +17,7 @@ def conditioned_portfolio(
     train: Bool[Array, " tasks"],
     first: Int[Array, ""],
     size: int,
+    least: float = -math.inf,
 ) -> Int[Array, " size"]:
     """Candidates of which at least one should be good, best first.
 
@@ -29,6 +32,7 @@ def conditioned_portfolio(
       train: whose errors count.
       first: place of the first choice.
       size: how many, at most the number of candidates.
+      least: no cost is lower, such as 0 for regrets.
     """
-    draws = jnp.where(train[:, None], expected + errors, 0.0)
+    draws = jnp.maximum(jnp.where(train[:, None], expected + errors, 0.0), least)
     return greedy_portfolio(draws, size, first, train.astype(draws.dtype))

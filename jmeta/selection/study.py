@@ -1,5 +1,6 @@
 """A meta-dataset evaluated: jmeta beside what people use today, on the same folds."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,12 +76,16 @@ def _ours(
     train = np.concatenate([folds[s] != p[:, None] for s, p in places])
     keys = np.concatenate([1000 * s + p for s, p in places]).astype(np.uint32)
     selected = select(data, train, keys)
-    size = min(SIZE, len(data.candidates)) if by_regret(data) else 1
+    size, least = 1, -math.inf
+    if by_regret(data):
+        size, least = min(SIZE, len(data.candidates)), 0.0
     made, before = [], 0
     for seed, fold in places:
         # A task in no fold is asked of the first fit, and never judged.
         fits = before + np.maximum(np.searchsorted(fold, folds[seed]), 0)
-        made.append(scores(data, folds[seed], recommend(selected, fits, size)))
+        made.append(
+            scores(data, folds[seed], recommend(selected, fits, size, least=least))
+        )
         before += len(fold)
     return made, selected
 

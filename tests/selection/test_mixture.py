@@ -26,6 +26,7 @@ def choose(experts, measured, recipes, train=None, base=None):
         jnp.asarray(reference),
         jnp.asarray(costs[:, reference], jnp.float32),
         jnp.ones(num_tasks, bool) if train is None else jnp.asarray(train),
+        jnp.arange(num_tasks) % mixture.PARTS,
         recipes,
     )
 
@@ -83,3 +84,15 @@ def test_a_candidate_that_never_ran_in_training_is_not_chosen():
     made = choose([said], measured, mixture.recipes(1))
     assert not (np.asarray(made.chosen) == 2).any()
     assert np.isfinite(made.errors).all()
+
+
+def test_the_gain_of_luck_is_not_believed():
+    """Experts that know nothing: some recipe always looks good on the same tasks."""
+    believed = 0
+    for seed in range(20):
+        rng, measured = setting(seed, num_tasks=60)
+        noise = [rng.normal(size=measured.shape) for _ in range(5)]
+        base = np.repeat([[0.0], [0.3], [0.3], [0.3]], 2, axis=1)
+        made = choose(noise, measured, mixture.recipes(1, 1, 3), base=base)
+        believed += bool(made.gain > made.error)
+    assert believed <= 2
