@@ -1,6 +1,8 @@
 """A meta-dataset as arrays that experts learn from, for many training sets at once."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,49 +16,99 @@ from jmeta.selection.settings import encode_settings
 from jmeta.sorting import sort
 from jmeta.types import Array
 
-__all__ = ["MISSING", "Inputs", "make_inputs", "quantiles", "views"]
+__all__ = [
+    "FITS",
+    "MISSING",
+    "Inputs",
+    "by_fits",
+    "chunked",
+    "make_inputs",
+    "quantiles",
+    "views",
+]
 
 MISSING = -1.0
 """What stands for a missing value among quantiles."""
 
 
 class Inputs(NamedTuple):
-    """What experts learn from. A fit is one training set with one seed.
+    """What the experts of one fit learn from: one training set with one seed.
+
+    Many fits are the same record, with a leading axis in the leaves that `FITS` marks.
 
     Attributes:
-      x: descriptions as quantiles of the fit's training tasks, `MISSING` where
-        missing, constant where the fit may not use the feature.
+      x: descriptions as quantiles of the training tasks, `MISSING` where missing,
+        constant where the fit may not use the feature.
       costs: in each view (see `views`); NaN where a candidate was not run.
       base: cost of each candidate on the average training task.
       spread: typical difference between what a candidate costs and what its base and
         the task's level say.
       train: which tasks the fit may learn from.
       families: of the tasks, in [0, tasks).
+      members: places of each family's tasks, with `tasks` as padding.
       settings: of the candidates, in [0, 1] (see `encode_settings`); without columns
         where they are not known, or where every candidate ran on every task.
-      keys: one a fit; decide its draws.
+      key: decides the fit's draws.
     """
 
-    x: Float[Array, "fits tasks features"]
+    x: Float[Array, "*fits tasks features"]
     costs: Float[Array, "tasks candidates views"]
-    base: Float[Array, "fits candidates views"]
-    spread: Float[Array, "fits views"]
-    train: Bool[Array, "fits tasks"]
+    base: Float[Array, "*fits candidates views"]
+    spread: Float[Array, "*fits views"]
+    train: Bool[Array, "*fits tasks"]
     families: Int[Array, " tasks"]
+    members: Int[Array, "families size"]
     settings: Float[Array, "candidates columns"]
-    keys: UInt[Array, " fits"]
+    key: UInt[Array, "*fits"]
 
-    def residuals(self) -> Float[Array, "fits tasks outputs"]:
-        """Costs above the base, in units of the spread; outputs = candidates * views.
+    def residuals(self) -> Float[Array, "tasks outputs"]:
+        """Costs of one fit above its base, in units of the spread.
 
         A candidate that was not run on a task gets the mean of those that were.
+        Outputs are candidates times views.
         """
         known = jnp.isfinite(self.costs)
-        left = jnp.where(known, self.costs, 0.0) - self.base[:, None]
-        left = jnp.where(known, left, 0.0) / self.spread[:, None, None]
-        level = jnp.sum(left, axis=2) / jnp.maximum(jnp.sum(known, axis=1), 1)
-        filled = jnp.where(known, left, level[:, :, None])
-        return filled.reshape(*filled.shape[:2], -1)
+        left = jnp.where(known, self.costs - self.base, 0.0) / self.spread
+        level = jnp.sum(left, axis=1) / jnp.maximum(jnp.sum(known, axis=1), 1)
+        filled = jnp.where(known, left, level[:, None])
+        return filled.reshape(len(filled), -1)
+
+
+_MAPPED = ("x", "base", "spread", "train", "key")
+
+FITS: Any = Inputs._make(0 if name in _MAPPED else None for name in Inputs._fields)
+"""Which leaves have an axis of fits, as `jax.vmap` is told; the others are shared."""
+
+
+def chunked(program: Callable[..., Any], arrays: Sequence[Any], size: int) -> Any:
+    """Run a program on rows of arrays, `size` at a time, as host arrays.
+
+    More rows are more calls of the same compiled program; the last chunk is filled by
+    repetition. Chunks wait for each other: batched linear algebra of two programs at
+    once can hang on a CPU.
+    """
+    count = len(arrays[0])
+    parts = []
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        parts.append(jax.device_get(program(*(array[rows] for array in arrays))))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+
+
+def by_fits(program: Callable[..., Any], inputs: Inputs, *each: Any) -> Any:
+    """Run `program(inputs, *each)` on a few fits at a time; see `chunked`."""
+
+    def some(*arrays: Any) -> Any:
+        fits = dict(zip(_MAPPED, arrays))
+        return program(inputs._replace(**fits), *arrays[len(_MAPPED) :])
+
+    arrays = [np.asarray(getattr(inputs, name)) for name in _MAPPED]
+    return chunked(some, [*arrays, *each], fits_at_once())
+
+
+def fits_at_once() -> int:
+    """How many fits one call of a program trains."""
+    return 2 if jax.default_backend() == "cpu" else 16
 
 
 def views(data: MetaDataset) -> np.ndarray:
@@ -91,15 +143,6 @@ def quantiles(
     return jnp.where(jnp.isfinite(values), share, MISSING)
 
 
-@jax.jit
-def _scale(descriptions: Array, train: Array, usable: Array) -> Array:
-    def one(fit: tuple[Array, Array]) -> Array:
-        x = jax.vmap(quantiles, in_axes=(1, None), out_axes=1)(descriptions, fit[0])
-        return jnp.where(fit[1], x, 0.5)
-
-    return jax.lax.map(one, (train, usable))
-
-
 def _shared(base: Array, spread: Array, counts: Array, settings: Array) -> Array:
     """Mean costs, each drawn toward those of candidates with settings like its own.
 
@@ -119,8 +162,17 @@ def _shared(base: Array, spread: Array, counts: Array, settings: Array) -> Array
 
 
 @jax.jit
-def _centre(costs: Array, train: Array, settings: Array) -> tuple[Array, Array]:
-    def one(train: Array) -> tuple[Array, Array]:
+def _prepare(
+    descriptions: Array,
+    costs: Array,
+    settings: Array,
+    train: Array,
+    usable: Array,
+) -> tuple[Array, Array, Array]:
+    """`x`, `base` and `spread` of some fits."""
+
+    def one(train: Array, usable: Array) -> tuple[Array, Array, Array]:
+        x = jax.vmap(quantiles, in_axes=(1, None), out_axes=1)(descriptions, train)
         known = jnp.isfinite(costs) & train[:, None, None]
         base, spread = jax.vmap(additive_fit, in_axes=2)(
             jnp.where(known, costs, 0.0), known
@@ -129,9 +181,20 @@ def _centre(costs: Array, train: Array, settings: Array) -> tuple[Array, Array]:
             base = jax.vmap(_shared, in_axes=(0, 0, 1, None))(
                 base, spread, jnp.sum(known, axis=0), settings
             )
-        return base.T, spread
+        return jnp.where(usable, x, 0.5), base.T, spread
 
-    return jax.lax.map(one, train)
+    return jax.vmap(one)(train, usable)
+
+
+def _members(families: np.ndarray) -> np.ndarray:
+    """`(families, size)` places of each family's tasks; `tasks` as padding."""
+    order = np.argsort(families, kind="stable")
+    _, starts, counts = np.unique(
+        families[order], return_index=True, return_counts=True
+    )
+    place = starts[:, None] + np.arange(counts.max())
+    inside = np.arange(counts.max()) < counts[:, None]
+    return np.where(inside, order[np.minimum(place, len(order) - 1)], len(order))
 
 
 def make_inputs(
@@ -155,14 +218,16 @@ def make_inputs(
     if data.settings is not None and np.isnan(data.costs).any():
         known = encode_settings(data.settings)
     settings = jnp.asarray(known, jnp.float32)
-    base, spread = _centre(costs, jnp.asarray(train), settings)
+    prepare = functools.partial(_prepare, jnp.asarray(descriptions), costs, settings)
+    x, base, spread = chunked(prepare, (train, usable), fits_at_once())
     return Inputs(
-        x=_scale(jnp.asarray(descriptions), jnp.asarray(train), jnp.asarray(usable)),
+        x=jnp.asarray(x),
         costs=costs,
-        base=base,
-        spread=spread,
+        base=jnp.asarray(base),
+        spread=jnp.asarray(spread),
         train=jnp.asarray(train),
         families=jnp.asarray(data.families, jnp.int32),
+        members=jnp.asarray(_members(data.families), jnp.int32),
         settings=settings,
-        keys=jnp.asarray(keys, jnp.uint32),
+        key=jnp.asarray(keys, jnp.uint32),
     )

@@ -6,16 +6,15 @@ them by the same compiled program.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jmeta.data.records import MetaDataset
 from jmeta.evaluation import Recommended, mean_costs, objective, paid
 from jmeta.selection import experts
-from jmeta.selection.inputs import Inputs, make_inputs
+from jmeta.selection.inputs import FITS, Inputs, by_fits, chunked, make_inputs
 from jmeta.selection.mixture import PARTS, Mixture, Recipes, choose_mixture, recipes
 from jmeta.selection.sets import conditioned_portfolio
 from jmeta.types import Array
@@ -24,6 +23,10 @@ __all__ = ["Selected", "feature_sets", "recommend", "select"]
 
 SURE = 1.0
 """Standard errors by which the gain must be above zero; otherwise a fit abstains."""
+
+
+TASKS_AT_ONCE = 16
+"""Of which portfolios are made in one call."""
 
 
 class Selected(NamedTuple):
@@ -89,30 +92,28 @@ def feature_sets(data: MetaDataset) -> list[FeatureSet]:
     return sets
 
 
-@jax.jit
-def _mix(
+def _mix_one(
     inputs: Inputs,
     residuals: Array,
-    with_charge: Array,
+    costs: Array,
     reference: Array,
-    reference_paid: Array,
+    reference_costs: Array,
     options: Recipes,
 ) -> Mixture:
-    def one(fit: Array) -> Mixture:
-        base, spread = inputs.base[fit], inputs.spread[fit]
-        return choose_mixture(
-            residuals[:, fit].reshape(-1, *inputs.costs.shape),
-            (inputs.costs - base) / spread,
-            base / spread,
-            with_charge[fit],
-            reference[fit],
-            reference_paid[fit],
-            inputs.train[fit],
-            inputs.families % PARTS,
-            options,
-        )
+    return choose_mixture(
+        residuals.reshape(-1, *inputs.costs.shape),
+        (inputs.costs - inputs.base) / inputs.spread,
+        inputs.base / inputs.spread,
+        costs,
+        reference,
+        reference_costs,
+        inputs.train,
+        inputs.families % PARTS,
+        options,
+    )
 
-    return jax.lax.map(one, jnp.arange(len(reference)))
+
+_mix = jax.jit(jax.vmap(_mix_one, in_axes=(FITS, 0, 0, 0, 0, None)))
 
 
 def _mixtures(
@@ -122,20 +123,23 @@ def _mixtures(
     charge: np.ndarray,
     options: Recipes,
 ) -> Mixture:
-    """Mixtures of all fits; `charge` is `(fits, tasks)`."""
-    train = np.asarray(inputs.train)
-    costs = objective(data)
+    """Mixtures of all fits.
+
+    Args:
+      residuals: `(fits, experts, tasks, outputs)`.
+      charge: `(fits, tasks)` seconds.
+    """
+    costs, train = objective(data), np.asarray(inputs.train)
     reference = np.array([mean_costs(costs[row]).argmin() for row in train])
     free = paid(data, np.zeros(len(data.tasks)))
-    made = _mix(
+    return by_fits(
+        lambda *some: _mix(*some, options),
         inputs,
-        jnp.asarray(residuals),
-        jnp.asarray(np.stack([paid(data, row) for row in charge]), jnp.float32),
-        jnp.asarray(reference),
-        jnp.asarray(free[:, reference].T, jnp.float32),
-        options,
+        residuals,
+        np.stack([paid(data, row) for row in charge]).astype(np.float32),
+        reference,
+        free[:, reference].T.astype(np.float32),
     )
-    return jax.device_get(made)
 
 
 def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
@@ -154,19 +158,15 @@ def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
         inputs = make_inputs(data, train, usable, keys)
         trees.append(experts.forest(inputs))
         charge = np.tile(option.charge, (num_fits, 1))
-        made = _mixtures(data, inputs, trees[-1][None], charge, recipes(1))
+        made = _mixtures(data, inputs, trees[-1][:, None], charge, recipes(1))
         gains.append(made.gain)
     taken = np.argmax(np.stack(gains), axis=0)
     usable = np.stack([sets[place].usable for place in taken])
     charge = np.stack([sets[place].charge for place in taken])
     inputs = make_inputs(data, train, usable, keys)
-    residuals = np.stack(
-        [
-            np.stack([trees[place][fit] for fit, place in enumerate(taken)]),
-            experts.network(inputs),
-            *experts.kernel(inputs),
-        ]
-    )
+    grown = np.stack([trees[place][fit] for fit, place in enumerate(taken)])
+    both = np.stack([grown, experts.network(inputs)], axis=1)
+    residuals = np.concatenate([both, experts.kernel(inputs)], axis=1)
     mixture = _mixtures(
         data, inputs, residuals, charge, recipes(1, 1, len(experts.NOISES))
     )
@@ -207,15 +207,12 @@ def _portfolios(
     errors: Array,
     train: Array,
     first: Array,
-    fits: Array,
     size: int,
     least: float,
 ) -> Array:
-    def one(task: tuple[Array, Array, Array]) -> Array:
-        cost, place, fit = task
-        return conditioned_portfolio(cost, errors[fit], train[fit], place, size, least)
-
-    return jax.lax.map(one, (expected, first, fits))
+    return jax.vmap(lambda *task: conditioned_portfolio(*task, size=size, least=least))(
+        expected, errors, train, first
+    )
 
 
 def recommend(
@@ -230,13 +227,14 @@ def recommend(
       least: no cost is lower, such as 0 for regrets.
     """
     made, rows = selected.mixture, np.arange(len(fits))
-    order = _portfolios(
-        jnp.asarray(made.expected[fits, rows]),
-        jnp.asarray(made.errors),
-        jnp.asarray(selected.train),
-        jnp.asarray(made.chosen[fits, rows]),
-        jnp.asarray(fits),
-        size,
-        least,
-    )
-    return Recommended(order=np.asarray(order), charged=selected.charged[fits, rows])
+    first = made.chosen[fits, rows]
+    order: Any = first[:, None]
+    if size > 1:
+        order = chunked(
+            lambda expected, fit, place: _portfolios(
+                expected, made.errors[fit], selected.train[fit], place, size, least
+            ),
+            (made.expected[fits, rows], fits, first),
+            TASKS_AT_ONCE,
+        )
+    return Recommended(order=order, charged=selected.charged[fits, rows])

@@ -1,5 +1,6 @@
 """What experts learn from: quantiles of training tasks, costs above the base."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -29,6 +30,11 @@ def made(data, train=None, usable=None):
     return inputs.make_inputs(data, train, usable, np.arange(len(train)))
 
 
+def residuals(found):
+    one = jax.vmap(inputs.Inputs.residuals, in_axes=(inputs.FITS,))
+    return one(found)
+
+
 def test_what_a_fit_does_not_train_on_changes_nothing_it_learns_from():
     data = meta_dataset(noise=0.05)
     train = np.arange(80)[None] < 60
@@ -36,7 +42,7 @@ def test_what_a_fit_does_not_train_on_changes_nothing_it_learns_from():
     one, other = made(data, train), made(changed, train)
     np.testing.assert_array_equal(one.base, other.base)
     np.testing.assert_array_equal(one.spread, other.spread)
-    kept = [leaf.residuals()[0, :60] for leaf in (one, other)]
+    kept = [leaf[0, :60] for leaf in map(residuals, (one, other))]
     np.testing.assert_array_equal(*kept)
     far = data._replace(descriptions=np.where(train.T, data.descriptions, 1e300))
     np.testing.assert_array_equal(one.x[0, :60], made(far, train).x[0, :60])
@@ -53,9 +59,9 @@ def test_residuals_are_zero_on_average_and_missing_runs_are_filled():
     data = meta_dataset(noise=0.1)
     costs = data.costs.copy()
     costs[::3, 2] = np.nan
-    found = made(data._replace(costs=costs)).residuals()
+    found = residuals(made(data._replace(costs=costs)))
     assert np.isfinite(found).all()
-    whole = made(data).residuals().reshape(80, 4, 2)
+    whole = residuals(made(data)).reshape(80, 4, 2)
     np.testing.assert_allclose(whole.mean(0), 0.0, atol=1e-4)
 
 
@@ -89,7 +95,9 @@ def curve(hidden):
 def test_a_candidate_that_never_ran_is_told_by_its_settings():
     data, hidden = curve([3, 7]), [3, 7]
     train = (np.arange(120) < 100)[None]
-    found = inputs.make_inputs(data, train, np.ones((1, 3), bool), np.zeros(1))
+    found = inputs.make_inputs(
+        data, train, np.ones((1, 3), bool), np.zeros(1, np.uint32)
+    )
     base = np.asarray(found.base)[0, :, 0]
     for place in hidden:
         around = base[[place - 1, place + 1]]
