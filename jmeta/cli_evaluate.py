@@ -65,6 +65,8 @@ def evaluate(
     # Every folder is read before anything is learnt: a typing error shows at once.
     found = [read_meta_dataset(path) for path in paths]
     prepare()
+    import jax
+
     from jmeta.selection import study
 
     split = [study.folds_of(data, folds, seeds) for data in found]
@@ -87,6 +89,8 @@ def evaluate(
             )
             if not json:
                 screen.show_evaluation(made[-1])
+            # The next folder has other shapes; a process can hold so many programs.
+            jax.clear_caches()
     if report is not None:
         from jmeta.evaluation_report import evaluation_report
 

@@ -12,6 +12,21 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("jmeta", "beartype.beartype")
+
+MOST_MAPS = 30_000
+"""Of memory that a process may have before it forgets its compiled programs; Linux
+allows 65,530, and XLA dies of the next one."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Hundreds of compiled programs in one process are more than Linux lets it map."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > MOST_MAPS:
+        jax.clear_caches()
