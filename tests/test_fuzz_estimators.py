@@ -1,12 +1,13 @@
 """Any table is either refused in one sentence or predicted with finite numbers."""
 
+import decimal
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import untrained
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from jmeta import MetaClassifierCV, MetaRegressorCV
@@ -146,7 +147,10 @@ def test_the_command_line_gives_one_object_or_one_sentence(
 ):
     frame, y = table
     path = tmp_path / "t.csv"
-    frame.assign(target=y).to_csv(path, index=False)
+    try:
+        frame.assign(target=y).to_csv(path, index=False)
+    except decimal.InvalidOperation:  # pandas cannot write a signalling NaN.
+        assume(False)
     fit, out = tmp_path / "fit", tmp_path / "out.csv"
     for left in (fit / "model.safetensors", *fit.glob("re*"), out):
         left.unlink(missing_ok=True)
