@@ -2,7 +2,7 @@
 
 A tree says which training tasks are like a new one: those in the same leaf. All trees
 have the same static shape, so folds, seeds and trees are one `vmap`; what is predicted
-from a leaf (mean costs, their spread, the neighbours themselves) is decided afterwards.
+from a leaf is decided afterwards.
 
 Source: extremely randomised trees, Geurts, Ernst and Wehenkel, 2006,
 https://doi.org/10.1007/s10994-006-6226-1; subsampling in place of the bootstrap,
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt
 from jmeta.sorting import sort
 from jmeta.types import Array, Key
 
-__all__ = ["Bag", "Leaves", "draw_bag", "grow", "leaf_means", "leaf_weights"]
+__all__ = ["Bag", "Leaves", "draw_bag", "grow", "leaf_means"]
 
 _BLOCK = 32
 """Rows a block of running sums has; a bag's length is a multiple of it."""
@@ -255,13 +255,3 @@ def leaf_means(
     sums = _running_sums(values[leaves.rows])
     total = sums[leaves.start + leaves.count] - sums[leaves.start]
     return total / leaves.count[:, None]
-
-
-def leaf_weights(leaves: Leaves) -> Float[Array, "tasks tasks"]:
-    """How much each task (columns) counts in the mean of each task's leaf (rows)."""
-    num_tasks = len(leaves.start)
-    place = jnp.arange(len(leaves.rows))
-    inside = place >= leaves.start[:, None]
-    inside &= place < (leaves.start + leaves.count)[:, None]
-    weights = inside / leaves.count[:, None]
-    return jnp.zeros((num_tasks, num_tasks)).at[:, leaves.rows].add(weights)

@@ -73,13 +73,15 @@ def test_every_task_of_the_bag_is_in_the_leaf_that_it_falls_into(tasks):
         assert count >= 2
 
 
-def test_means_are_the_weights_times_the_values(tasks):
+def test_means_are_of_the_rows_of_the_leaf(tasks):
     x, targets, _, _ = tasks
     leaves = grown(x, targets, bag_of(tasks))
-    weights = np.asarray(forest.leaf_weights(leaves))
-    np.testing.assert_allclose(weights.sum(1), 1.0, rtol=1e-6)
-    means = forest.leaf_means(leaves, targets)
-    np.testing.assert_allclose(weights @ np.asarray(targets), means, atol=1e-5)
+    means = np.asarray(forest.leaf_means(leaves, targets))
+    for task in range(0, NUM_TASKS, 7):
+        start, count = int(leaves.start[task]), int(leaves.count[task])
+        rows = np.asarray(leaves.rows)[start : start + count]
+        expected = np.asarray(targets)[rows].mean(0)
+        np.testing.assert_allclose(means[task], expected, atol=1e-5)
 
 
 def test_a_node_is_split_where_the_squared_error_falls_most():
