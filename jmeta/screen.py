@@ -167,13 +167,12 @@ def show_evaluation(made: Mapping[str, Any]) -> None:
 
     from jmeta.evaluation_report import metrics_of, rows_of
 
-    title = (
-        f"{made['name']}: {made['tasks']} tasks, {made['candidates']} candidates; "
-        f"mean over {made['seeds']} seeds (95 % interval)"
-    )
-    shown = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    over = "one seed"
+    if made["seeds"] > 1:
+        over = f"mean over {made['seeds']} seeds (95 % interval)"
+    size = f"{made['tasks']} tasks, {made['candidates']} candidates"
+    console().print(f"{made['name']}: {size}; {over}", markup=False)
+    shown = Table(box=box.SIMPLE_HEAD)
     for name in ("method", *metrics_of(made), "seconds"):
         shown.add_column(name, justify="left" if name == "method" else "right")
     for row in rows_of(made):
