@@ -133,9 +133,7 @@ def recommend(
     if fit is not None:
         runs.check_new_folder(fit)
     if report is not None:
-        runs.check_output(report)
-        if report.is_dir():
-            raise InputError(f"{report}: is a folder; name a file in it.")
+        runs.check_output_file(report)
     encoded = _read(table, target, kind, types, seed)
     prepare()
     from jmeta import pipeline
@@ -192,9 +190,7 @@ def predict(
     """
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out}: must end in .csv, which is what is written.")
-    runs.check_output(out)
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name a file in it.")
+    runs.check_output_file(out)
     if out.exists() and table.exists() and out.samefile(table):
         raise InputError(f"{out}: is the table itself; name another file.")
     from jmeta import pipeline

@@ -57,9 +57,7 @@ def evaluate(
     if not paths:
         raise InputError("name at least one folder: jmeta evaluate PATH [PATH ...].")
     if report is not None:
-        runs.check_output(report)
-        if report.is_dir():
-            raise InputError(f"{report}: is a folder; name a file in it.")
+        runs.check_output_file(report)
     from jmeta.data.metadataset import read_meta_dataset
 
     # Every folder is read before anything is learnt: a typing error shows at once.

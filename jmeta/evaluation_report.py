@@ -9,7 +9,7 @@ from typing import Any
 from jmeta.page import Items, Mark, Picture, Section, Table, Text, write_report
 from jmeta.wording import plain
 
-__all__ = ["evaluation_plot", "evaluation_report", "metrics_of", "rows_of"]
+__all__ = ["evaluation_plot", "evaluation_report", "metrics_of", "rows_of", "seeds_of"]
 
 _COLORS = ("#0b6187", "#7b8794", "#a9b3bd", "#b4531a", "#5b4b9a", "#3f7f4f", "#9c6b1e")
 _NAMES = {
@@ -22,6 +22,13 @@ _NAMES = {
 def metrics_of(made: Mapping[str, Any]) -> list[str]:
     """Names of the scores in an evaluation, in order."""
     return list(next(iter(made["methods"].values()))["intervals"])
+
+
+def seeds_of(made: Mapping[str, Any]) -> str:
+    """Over how many seeds an evaluation is."""
+    if made["seeds"] == 1:
+        return "one seed"
+    return f"mean over {made['seeds']} seeds (95 % interval over them)"
 
 
 def rows_of(made: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -84,7 +91,7 @@ def _section(made: Mapping[str, Any]) -> Section:
         known = math.isfinite(low)
         marks.append(Mark(low, high, one[metrics[0]]) if known else None)
     scores = Table(
-        caption=f"Mean over {made['seeds']} seeds, with a 95 % interval over them.",
+        caption=f"Scores, {seeds_of(made)}.",
         columns=("method", *metrics, "seconds a seed"),
         rows=tuple(rows_of(made)),
         strong=frozenset(

@@ -14,6 +14,7 @@ from jmeta.errors import InputError
 __all__ = [
     "check_new_folder",
     "check_output",
+    "check_output_file",
     "fresh",
     "start",
     "to_json",
@@ -61,6 +62,17 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {near} is not a folder.")
     if not os.access(near, os.W_OK | os.X_OK):
         raise InputError(f"{path}: cannot be written: {near} is not yours to write in.")
+
+
+def check_output_file(path: Path) -> None:
+    """See that a file can be made, or replaced.
+
+    Raises:
+      InputError: as `check_output`, or if it is a folder.
+    """
+    check_output(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it.")
 
 
 def check_new_folder(folder: Path) -> None:

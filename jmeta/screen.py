@@ -165,13 +165,10 @@ def show_evaluation(made: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    from jmeta.evaluation_report import metrics_of, rows_of
+    from jmeta.evaluation_report import metrics_of, rows_of, seeds_of
 
-    over = "one seed"
-    if made["seeds"] > 1:
-        over = f"mean over {made['seeds']} seeds (95 % interval)"
     size = f"{made['tasks']} tasks, {made['candidates']} candidates"
-    console().print(f"{made['name']}: {size}; {over}", markup=False)
+    console().print(f"{made['name']}: {size}; {seeds_of(made)}", markup=False)
     shown = Table(box=box.SIMPLE_HEAD)
     for name in ("method", *metrics_of(made), "seconds"):
         shown.add_column(name, justify="left" if name == "method" else "right")

@@ -30,3 +30,21 @@ def forget_programs():
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_text().count("\n") > MOST_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: exit code, stdout, stderr."""
+
+    from jmeta.cli import main  # After the hook above.
+
+    def run(*args):
+        code = 0
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -24,7 +24,6 @@ import jmeta
 from jmeta import build, screen
 from jmeta.build_estimators import out_of_fold
 from jmeta.candidates import candidates_of
-from jmeta.cli import main
 from jmeta.data.metadataset import read_meta_dataset, write_folder
 from jmeta.describe import names
 from jmeta.survey import read_families, survey
@@ -67,22 +66,6 @@ def folder(tmp_path):
 @pytest.fixture
 def cheap(monkeypatch):
     monkeypatch.setattr(build, "default_candidates", lambda kind: tuple(CHEAP[kind]))
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
-
-    def run(*args):
-        code = 0
-        try:
-            main([str(arg) for arg in args])
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def content(path):

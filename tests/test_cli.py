@@ -50,22 +50,6 @@ def patients(tmp_path):
     return path
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
-
-    def run(*args):
-        code = 0
-        try:
-            main([str(arg) for arg in args])
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def shell(*args, **options):
     """Run a command in a process of its own, as a user does."""
     call = "import sys; from jmeta.cli import main; main(sys.argv[1:])"

@@ -54,8 +54,8 @@ def honest_ridge(
     system = jnp.where(both, kernel[rows], 0.0)
     system += jnp.diag(jnp.where(train, noise, 1.0))
     y = jnp.where(train[:, None], targets[rows], 0.0)
-    # The noise keeps this well-conditioned; solves with many right-hand sides, batched
-    # or not, are hundreds of times slower than this on a CPU.
+    # The noise keeps this well-conditioned. Solves with many right-hand sides are far
+    # slower than inverses on a CPU.
     inverse = jnp.linalg.inv(system)
     weights = inverse @ y
     plain = jnp.where(train, kernel, 0.0) @ weights

@@ -61,6 +61,10 @@ class Inputs(NamedTuple):
     settings: Float[Array, "candidates columns"]
     key: UInt[Array, "*fits"]
 
+    def using(self, usable: Bool[np.ndarray, "fits features"]) -> "Inputs":
+        """The same fits, without the features that they may not use."""
+        return self._replace(x=jnp.where(usable[:, None], self.x, 0.5))
+
     def residuals(self) -> Float[Array, "tasks outputs"]:
         """Costs of one fit above its base, in units of the spread.
 
@@ -167,11 +171,10 @@ def _prepare(
     costs: Array,
     settings: Array,
     train: Array,
-    usable: Array,
 ) -> tuple[Array, Array, Array]:
     """`x`, `base` and `spread` of some fits."""
 
-    def one(train: Array, usable: Array) -> tuple[Array, Array, Array]:
+    def one(train: Array) -> tuple[Array, Array, Array]:
         x = jax.vmap(quantiles, in_axes=(1, None), out_axes=1)(descriptions, train)
         known = jnp.isfinite(costs) & train[:, None, None]
         base, spread = jax.vmap(additive_fit, in_axes=2)(
@@ -181,9 +184,9 @@ def _prepare(
             base = jax.vmap(_shared, in_axes=(0, 0, 1, None))(
                 base, spread, jnp.sum(known, axis=0), settings
             )
-        return jnp.where(usable, x, 0.5), base.T, spread
+        return x, base.T, spread
 
-    return jax.vmap(one)(train, usable)
+    return jax.vmap(one)(train)
 
 
 def _members(families: np.ndarray) -> np.ndarray:
@@ -197,15 +200,12 @@ def _members(families: np.ndarray) -> np.ndarray:
     return np.where(inside, order[np.minimum(place, len(order) - 1)], len(order))
 
 
-def make_inputs(
-    data: MetaDataset, train: np.ndarray, usable: np.ndarray, keys: np.ndarray
-) -> Inputs:
+def make_inputs(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Inputs:
     """What experts learn from.
 
     Args:
       data: at least one candidate was run on each task.
       train: `(fits, tasks)` which tasks each fit may learn from.
-      usable: `(fits, features)` which features each fit may use.
       keys: `(fits,)` uint32.
     """
     # Values beyond float32 are as far away as floats get, and still in order.
@@ -219,7 +219,7 @@ def make_inputs(
         known = encode_settings(data.settings)
     settings = jnp.asarray(known, jnp.float32)
     prepare = functools.partial(_prepare, jnp.asarray(descriptions), costs, settings)
-    x, base, spread = chunked(prepare, (train, usable), fits_at_once())
+    x, base, spread = chunked(prepare, (train,), fits_at_once())
     return Inputs(
         x=jnp.asarray(x),
         costs=costs,

@@ -24,7 +24,6 @@ __all__ = ["Selected", "feature_sets", "recommend", "select"]
 SURE = 1.0
 """Standard errors by which the gain must be above zero; otherwise a fit abstains."""
 
-
 TASKS_AT_ONCE = 16
 """Of which portfolios are made in one call."""
 
@@ -152,10 +151,10 @@ def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
     """
     num_fits = len(train)
     sets = feature_sets(data)
+    whole = make_inputs(data, train, keys)
     trees, gains = [], []
     for option in sets:
-        usable = np.tile(option.usable, (num_fits, 1))
-        inputs = make_inputs(data, train, usable, keys)
+        inputs = whole.using(np.tile(option.usable, (num_fits, 1)))
         trees.append(experts.forest(inputs))
         charge = np.tile(option.charge, (num_fits, 1))
         made = _mixtures(data, inputs, trees[-1][:, None], charge, recipes(1))
@@ -163,7 +162,7 @@ def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
     taken = np.argmax(np.stack(gains), axis=0)
     usable = np.stack([sets[place].usable for place in taken])
     charge = np.stack([sets[place].charge for place in taken])
-    inputs = make_inputs(data, train, usable, keys)
+    inputs = whole.using(usable)
     grown = np.stack([trees[place][fit] for fit, place in enumerate(taken)])
     both = np.stack([grown, experts.network(inputs)], axis=1)
     residuals = np.concatenate([both, experts.kernel(inputs)], axis=1)
@@ -191,14 +190,13 @@ def _without(mixture: Mixture, inputs: Inputs, abstained: np.ndarray) -> Mixture
         errors=errors,
         chosen=np.broadcast_to(mixture.reference[:, None], mixture.chosen.shape),
     )
-    kept = jax.tree.map(
+    return jax.tree.map(
         lambda made, other: np.where(
             abstained.reshape(-1, *[1] * (made.ndim - 1)), other, made
         ),
         mixture,
         plain,
     )
-    return kept
 
 
 @functools.partial(jax.jit, static_argnames=("size", "least"))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from small_meta import meta_dataset
 
-from jmeta.cli import main
 from jmeta.data.metadataset import write_folder
 from jmeta.selection import experts
 
@@ -25,18 +24,8 @@ def folder(tmp_path):
     return path
 
 
-def run(capsys, *args):
-    code = 0
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stopped:
-        code = stopped.code
-    out = capsys.readouterr()
-    return code, out.out, out.err
-
-
-def test_json_holds_every_method_on_the_same_folds(folder, capsys):
-    code, out, _ = run(capsys, "evaluate", folder, "--seeds", "2", "--json")
+def test_json_holds_every_method_on_the_same_folds(folder, run):
+    code, out, _ = run("evaluate", folder, "--seeds", "2", "--json")
     assert code == 0
     made = json.loads(out)
     assert made["name"] == "meta" and made["metric"] == "regret" and made["seeds"] == 2
@@ -50,17 +39,17 @@ def test_json_holds_every_method_on_the_same_folds(folder, capsys):
     assert methods["jmeta"]["regret@1"] < methods["single_best"]["regret@1"]
 
 
-def test_several_paths_give_a_list_a_table_each_and_a_page(folder, tmp_path, capsys):
+def test_several_paths_give_a_list_a_table_each_and_a_page(folder, tmp_path, run):
     times = tmp_path / "times"
     write_folder(times, meta_dataset(runtime=True)._replace(name="times"))
     page = tmp_path / "out" / "page.html"
     args = ["--methods", "jmeta", "single_best", "--seeds", "1"]
-    code, out, _ = run(capsys, "evaluate", folder, times, *args, "--report", page)
+    code, out, _ = run("evaluate", folder, times, *args, "--report", page)
     assert code == 0
     assert "meta: 80 tasks" in out and "times: 80 tasks" in out and "npar10" in out
     text = page.read_text()
     assert "data:image/png;base64" in text and "nPAR10" in text and "Regret" in text
-    code, out, _ = run(capsys, "evaluate", folder, times, *args, "--json")
+    code, out, _ = run("evaluate", folder, times, *args, "--json")
     assert [made["name"] for made in json.loads(out)] == ["meta", "times"]
 
 
@@ -74,9 +63,9 @@ def test_several_paths_give_a_list_a_table_each_and_a_page(folder, tmp_path, cap
         ((), "name at least one folder"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_two(folder, tmp_path, capsys, args, told):
+def test_bad_input_is_one_line_and_exit_code_two(folder, tmp_path, run, args, told):
     page = tmp_path / "page.html"
     args = [folder if arg == "FOLDER" else arg for arg in args]
-    code, out, err = run(capsys, "evaluate", *args, "--report", page)
+    code, out, err = run("evaluate", *args, "--report", page)
     assert code == 2 and told in err and err.count("\n") == 1
     assert not out and not page.exists()

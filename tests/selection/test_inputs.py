@@ -24,10 +24,9 @@ def test_quantiles_are_ranks_among_training_tasks():
     np.testing.assert_allclose(found, ranks, atol=1e-6)
 
 
-def made(data, train=None, usable=None):
+def made(data, train=None):
     train = np.ones((1, len(data.tasks)), bool) if train is None else train
-    usable = np.ones((len(train), 3), bool) if usable is None else usable
-    return inputs.make_inputs(data, train, usable, np.arange(len(train)))
+    return inputs.make_inputs(data, train, np.arange(len(train)))
 
 
 def residuals(found):
@@ -50,7 +49,7 @@ def test_what_a_fit_does_not_train_on_changes_nothing_it_learns_from():
 
 
 def test_a_feature_that_may_not_be_used_is_constant():
-    found = made(meta_dataset(), usable=np.array([[True, False, True]]))
+    found = made(meta_dataset()).using(np.array([[True, False, True]]))
     assert np.ptp(found.x[0, :, 1]) == 0
     assert np.ptp(found.x[0, :, 0]) > 0.9
 
@@ -95,9 +94,7 @@ def curve(hidden):
 def test_a_candidate_that_never_ran_is_told_by_its_settings():
     data, hidden = curve([3, 7]), [3, 7]
     train = (np.arange(120) < 100)[None]
-    found = inputs.make_inputs(
-        data, train, np.ones((1, 3), bool), np.zeros(1, np.uint32)
-    )
+    found = made(data, train)
     base = np.asarray(found.base)[0, :, 0]
     for place in hidden:
         around = base[[place - 1, place + 1]]
