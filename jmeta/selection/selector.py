@@ -86,7 +86,8 @@ def feature_sets(data: MetaDataset) -> list[FeatureSet]:
         charge = data.group_costs[:, kept].sum(1)
         if not usable.any():
             break
-        if charge.mean() <= sets[-1].charge.mean() / 2:
+        before = sets[-1].charge.mean()
+        if before > 0 and charge.mean() <= before / 2:
             sets.append(FeatureSet(usable=usable.copy(), charge=charge))
     return sets
 

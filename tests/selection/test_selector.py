@@ -57,6 +57,12 @@ def test_sets_of_features_fall_by_what_they_cost():
     assert [one.charge[0] for one in sets] == [41.0, 1.0]
 
 
+def test_steps_that_cost_nothing_are_never_left_out():
+    data = meta_dataset(runtime=True)
+    free = [group._replace(requires=()) for group in data.groups]
+    assert len(selector.feature_sets(data._replace(groups=tuple(free)))) == 1
+
+
 def test_more_fits_compile_nothing_and_change_none_of_the_others():
     data = meta_dataset(noise=0.1)
     folds = np.arange(80) % 4
