@@ -24,7 +24,7 @@ from jmeta.evaluation import (
     splits,
 )
 
-__all__ = ["FLOORS", "Floor", "floors_for", "recommend_by"]
+__all__ = ["FLOORS", "Floor", "floors_for", "recommend_by", "scaled_quantiles"]
 
 _SIZE = 10
 """How many candidates are recommended, or all if there are fewer."""
@@ -132,7 +132,7 @@ def _knn(
 
     targets = _targets(data, train)
     if by_regret(data):
-        scaled = _quantiles(data.descriptions, train)
+        scaled = scaled_quantiles(data.descriptions, train)
         search = NearestNeighbors(metric="manhattan", algorithm="brute", n_jobs=1)
         neighbors = min(10, len(targets))
     else:
@@ -149,7 +149,7 @@ def _standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     return (values - values[train].mean(axis=0)) / np.where(scale > 0, scale, 1.0)
 
 
-def _quantiles(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+def scaled_quantiles(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Each feature's share of training tasks below it, ties half; missing is .5."""
     scaled = np.full(values.shape, 0.5)
     for place in range(values.shape[1]):

@@ -24,6 +24,9 @@ __all__ = ["Bag", "Leaves", "draw_bag", "grow", "leaf_means"]
 _BLOCK = 32
 """Rows a block of running sums has; a bag's length is a multiple of it."""
 
+_ALIKE = 1e-4
+"""Gains that differ by less of the highest are the same but for rounding."""
+
 
 class Bag(NamedTuple):
     """Which tasks one tree is grown on.
@@ -197,7 +200,10 @@ def grow(
             - jnp.sum(total**2, -1) / count[:, None]
         )
         fits = (num_left >= min_leaf) & (num_right >= min_leaf)
-        best = jnp.argmax(jnp.where(fits, gain, -1.0), axis=1)[:, None]
+        gain = jnp.where(fits, gain, -1.0)
+        # Many splits part the bag alike; which comes first, rounding must not decide.
+        highest = jnp.max(gain, axis=1, keepdims=True)
+        best = jnp.argmax(gain >= highest - _ALIKE * jnp.abs(highest), axis=1)[:, None]
 
         def take(array: Array) -> Array:
             return jnp.take_along_axis(array, best, axis=1)[:, 0]

@@ -37,7 +37,7 @@ FRACTION = 0.632
 NOISES = (0.1, 0.3, 1.0)
 """Of the kernel expert; each is an expert of its own."""
 
-KERNEL_TASKS = 2048
+KERNEL_TASKS = 1024
 """The kernel expert learns from at most so many tasks, drawn at random."""
 
 INNER_FOLDS = 5
@@ -59,9 +59,19 @@ def _usable(x: Array, train: Array) -> tuple[Array, Array]:
     return jnp.argsort(~varies), jnp.maximum(jnp.sum(varies), 1)
 
 
-def _forest(inputs: Inputs) -> Array:
+def _most(inputs: Inputs) -> int:
+    """At least how many tasks the largest training set has; few different numbers.
+
+    Tasks that no fit learns from are predicted, and make nothing else larger.
+    """
+    _, num_tasks = inputs.train.shape
+    count = int(np.asarray(inputs.train).sum(axis=1).max())
+    return min(-(-count // 32) * 32, num_tasks)
+
+
+def _forest(inputs: Inputs, most: int) -> Array:
     num_tasks = len(inputs.train)
-    length = -(-int(FRACTION * num_tasks + 1) // 32) * 32
+    length = -(-int(FRACTION * most + 1) // 32) * 32
     usable, count = _usable(inputs.x, inputs.train)
     targets = inputs.residuals()
     sketch = _sketches(inputs, targets)
@@ -117,12 +127,14 @@ def _sketches(inputs: Inputs, targets: Array) -> Array:
     return parts.reshape(len(targets), -1)
 
 
-_forests = jax.jit(jax.vmap(_forest, in_axes=(FITS,)))
+@functools.partial(jax.jit, static_argnames="most")
+def _forests(inputs: Inputs, most: int) -> Array:
+    return jax.vmap(lambda fit: _forest(fit, most), in_axes=(FITS,))(inputs)
 
 
 def forest(inputs: Inputs) -> np.ndarray:
     """Extremely randomised trees on both views: `(fits, tasks, outputs)`."""
-    return by_fits(_forests, inputs)
+    return by_fits(functools.partial(_forests, most=_most(inputs)), inputs)
 
 
 def _dense(x: Array, gaps: tuple[int, ...]) -> Array:
@@ -143,9 +155,9 @@ def _gaps(inputs: Inputs) -> tuple[int, ...]:
     return tuple(np.flatnonzero(missing).tolist())
 
 
-def _ridge(inputs: Inputs, gaps: tuple[int, ...]) -> Array:
+def _ridge(inputs: Inputs, gaps: tuple[int, ...], most: int) -> Array:
     num_tasks = len(inputs.train)
-    size = min(num_tasks, KERNEL_TASKS)
+    size = min(most, KERNEL_TASKS)
     draws = jax.random.uniform(jax.random.key(inputs.key), (num_tasks,))
     draws = jnp.where(inputs.train, draws[inputs.families], 2.0)
     rows = jnp.argsort(draws)[:size]
@@ -160,17 +172,29 @@ def _ridge(inputs: Inputs, gaps: tuple[int, ...]) -> Array:
     )
 
 
-@functools.partial(jax.jit, static_argnames="gaps")
-def _ridges(inputs: Inputs, gaps: tuple[int, ...]) -> Array:
-    return jax.vmap(lambda fit: _ridge(fit, gaps), in_axes=(FITS,))(inputs)
+@functools.partial(jax.jit, static_argnames=("gaps", "most"))
+def _ridges(inputs: Inputs, gaps: tuple[int, ...], most: int) -> Array:
+    return jax.vmap(lambda fit: _ridge(fit, gaps, most), in_axes=(FITS,))(inputs)
 
 
 def kernel(inputs: Inputs) -> np.ndarray:
     """Ridge regression with a Laplacian kernel: `(fits, noises, tasks, outputs)`."""
-    return by_fits(functools.partial(_ridges, gaps=_gaps(inputs)), inputs)
+    most = _most(inputs)
+    program = functools.partial(_ridges, gaps=_gaps(inputs), most=most)
+    if most > KERNEL_TASKS:
+        return by_fits(program, inputs)
+    # All tasks are learnt from, so seeds of the same folds give the same.
+    told = zip(np.asarray(inputs.x), np.asarray(inputs.train))
+    seen = [x.tobytes() + train.tobytes() for x, train in told]
+    first = {key: place for place, key in reversed(list(enumerate(seen)))}
+    fits = sorted(first.values())
+    made = by_fits(program, inputs.of(np.array(fits)))
+    return made[[fits.index(first[key]) for key in seen]]
 
 
-def _algorithm(candidates: int, num_views: int, settings: Array) -> MetaAlgorithm:
+def _algorithm(
+    candidates: int, num_views: int, settings: Array, loss: str
+) -> MetaAlgorithm:
     module = MetaClassifier(
         num_candidates=candidates,
         num_metrics=num_views,
@@ -192,6 +216,7 @@ def _algorithm(candidates: int, num_views: int, settings: Array) -> MetaAlgorith
     return meta_classification(
         network,
         optimizer,
+        loss=loss,
         temperature=TEMPERATURE,
         feature_dropout=FEATURE_DROPOUT,
     )
@@ -205,18 +230,22 @@ def _regret(predicted: Array, costs: Array, mask: Array) -> Array:
     )
 
 
-def _dealt(key: Array, families: Array) -> Array:
-    """The inner fold of each task, `(tasks,)`; families stay together."""
-    draws = jax.random.uniform(key, families.shape)
+def _dealt(key: Array, families: Array, train: Array) -> Array:
+    """The inner fold of each task, `(tasks,)`; families stay together.
+
+    Those of training tasks are dealt first, whatever other tasks there are.
+    """
+    learnt = jnp.zeros(families.shape, bool).at[families].max(train)
+    draws = jnp.where(learnt, jax.random.uniform(key, families.shape), 2.0)
     return (jnp.argsort(jnp.argsort(draws)) % INNER_FOLDS)[families]
 
 
-def _member(inputs: Inputs, number: Array, gaps: tuple[int, ...]) -> Array:
+def _member(inputs: Inputs, number: Array, gaps: tuple[int, ...], loss: str) -> Array:
     """Residuals of all tasks by a network that has not seen one inner fold."""
     num_tasks, candidates, num_views = inputs.costs.shape
-    algorithm = _algorithm(candidates, num_views, inputs.settings)
+    algorithm = _algorithm(candidates, num_views, inputs.settings, loss)
     key = jax.random.key(inputs.key)
-    held = (_dealt(key, inputs.families) == number) & inputs.train
+    held = (_dealt(key, inputs.families, inputs.train) == number) & inputs.train
     mine = inputs.train & ~held
     key = jax.random.fold_in(key, number)
     x = _dense(inputs.x, gaps)
@@ -255,20 +284,26 @@ def _member(inputs: Inputs, number: Array, gaps: tuple[int, ...]) -> Array:
     return (kept - inputs.base / inputs.spread).reshape(num_tasks, -1)
 
 
-def _network(inputs: Inputs, gaps: tuple[int, ...]) -> Array:
+def _network(inputs: Inputs, gaps: tuple[int, ...], loss: str) -> Array:
     numbers = jnp.arange(INNER_FOLDS)
-    made = jax.vmap(lambda number: _member(inputs, number, gaps))(numbers)
-    inner = _dealt(jax.random.key(inputs.key), inputs.families)
+    made = jax.vmap(lambda number: _member(inputs, number, gaps, loss))(numbers)
+    inner = _dealt(jax.random.key(inputs.key), inputs.families, inputs.train)
     judged = (inner == numbers[:, None]) | ~inputs.train
     total = jnp.sum(jnp.where(judged[:, :, None], made, 0.0), axis=0)
     return total / jnp.sum(judged, axis=0)[:, None]
 
 
-@functools.partial(jax.jit, static_argnames="gaps")
-def _networks(inputs: Inputs, gaps: tuple[int, ...]) -> Array:
-    return jax.vmap(lambda fit: _network(fit, gaps), in_axes=(FITS,))(inputs)
+@functools.partial(jax.jit, static_argnames=("gaps", "loss"))
+def _networks(inputs: Inputs, gaps: tuple[int, ...], loss: str) -> Array:
+    return jax.vmap(lambda fit: _network(fit, gaps, loss), in_axes=(FITS,))(inputs)
 
 
-def network(inputs: Inputs) -> np.ndarray:
-    """Meta-classifiers, one for each inner fold left out: `(fits, tasks, outputs)`."""
-    return by_fits(functools.partial(_networks, gaps=_gaps(inputs)), inputs)
+def network(inputs: Inputs, loss: str = "mixture") -> np.ndarray:
+    """Meta-classifiers, one for each inner fold left out: `(fits, tasks, outputs)`.
+
+    Args:
+      inputs: of all fits.
+      loss: as `jmeta.algorithms.meta_classification` takes it. Those that are no
+        estimates of costs only say who should be chosen.
+    """
+    return by_fits(functools.partial(_networks, gaps=_gaps(inputs), loss=loss), inputs)

@@ -65,6 +65,10 @@ class Inputs(NamedTuple):
         """The same fits, without the features that they may not use."""
         return self._replace(x=jnp.where(usable[:, None], self.x, 0.5))
 
+    def of(self, fits: Int[np.ndarray, " n"]) -> "Inputs":
+        """Some of the fits, in this order; a fit may come more than once."""
+        return self._replace(**{name: getattr(self, name)[fits] for name in _MAPPED})
+
     def residuals(self) -> Float[Array, "tasks outputs"]:
         """Costs of one fit above its base, in units of the spread.
 
@@ -167,15 +171,21 @@ def _shared(base: Array, spread: Array, counts: Array, settings: Array) -> Array
 
 @jax.jit
 def _prepare(
-    descriptions: Array,
     costs: Array,
     settings: Array,
+    descriptions: Array,
     train: Array,
 ) -> tuple[Array, Array, Array]:
     """`x`, `base` and `spread` of some fits."""
 
-    def one(train: Array) -> tuple[Array, Array, Array]:
+    def one(descriptions: Array, train: Array) -> tuple[Array, Array, Array]:
         x = jax.vmap(quantiles, in_axes=(1, None), out_axes=1)(descriptions, train)
+        low = jnp.min(jnp.where(train[:, None], x, jnp.inf), axis=0)
+        high = jnp.max(jnp.where(train[:, None], x, -jnp.inf), axis=0)
+        # Nothing is learnt of features that are the same on all training tasks, nor
+        # of missing ones that are there on all of them: these stand in the middle.
+        tells = (low < high) & ((x != MISSING) | (low == MISSING))
+        x = jnp.where(tells, x, 0.5)
         known = jnp.isfinite(costs) & train[:, None, None]
         base, spread = jax.vmap(additive_fit, in_axes=2)(
             jnp.where(known, costs, 0.0), known
@@ -186,7 +196,7 @@ def _prepare(
             )
         return x, base.T, spread
 
-    return jax.vmap(one)(train)
+    return jax.vmap(one)(descriptions, train)
 
 
 def _members(families: np.ndarray) -> np.ndarray:
@@ -200,26 +210,35 @@ def _members(families: np.ndarray) -> np.ndarray:
     return np.where(inside, order[np.minimum(place, len(order) - 1)], len(order))
 
 
-def make_inputs(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Inputs:
+def make_inputs(
+    data: MetaDataset,
+    train: np.ndarray,
+    keys: np.ndarray,
+    descriptions: Float[np.ndarray, "fits tasks features"] | None = None,
+) -> Inputs:
     """What experts learn from.
 
     Args:
-      data: at least one candidate was run on each task.
+      data: at least one candidate was run on each task that a fit may learn from.
       train: `(fits, tasks)` which tasks each fit may learn from.
       keys: `(fits,)` uint32.
+      descriptions: what each fit sees of the tasks, in place of the data's own.
     """
     # Values beyond float32 are as far away as floats get, and still in order.
     limit = float(np.finfo(np.float32).max)
-    descriptions = np.clip(data.descriptions, -limit, limit).astype(np.float32)
+    described = data.descriptions if descriptions is None else descriptions
+    described = np.clip(described, -limit, limit).astype(np.float32)
+    described = np.broadcast_to(described, (len(train), *described.shape[-2:]))
     costs = jnp.asarray(views(data), jnp.float32)
     # Settings tell of candidates that hardly ran; where all ran everywhere they add
     # nothing but noise (measured on auto-sklearn's and PMLB's tables).
     known = np.zeros((len(data.candidates), 0))
-    if data.settings is not None and np.isnan(data.costs).any():
+    ran = np.isfinite(data.costs)
+    if data.settings is not None and not ran[ran.any(axis=1)].all():
         known = encode_settings(data.settings)
     settings = jnp.asarray(known, jnp.float32)
-    prepare = functools.partial(_prepare, jnp.asarray(descriptions), costs, settings)
-    x, base, spread = chunked(prepare, (train,), fits_at_once())
+    prepare = functools.partial(_prepare, costs, settings)
+    x, base, spread = chunked(prepare, (described, train), fits_at_once())
     return Inputs(
         x=jnp.asarray(x),
         costs=costs,

@@ -1,8 +1,12 @@
 """Which experts to trust, decided on training tasks that they had not learnt from.
 
-A recipe says how experts are averaged, on which scale of costs, and how far a candidate
-must be ahead of the single best to be chosen. The best few recipes are averaged, since
-a meta-dataset of a hundred tasks cannot tell the best one from the next.
+Experts are stacked: weights that predict the measured costs best, drawn toward equal
+ones. A recipe says on which scale of costs to choose, and how far a candidate must be
+ahead of the single best. A meta-dataset of a hundred tasks can hardly tell recipes
+apart, so the plain one is left only for one that is surely better.
+
+Source: stacking with weights from 0, Breiman, 1996,
+https://doi.org/10.1007/BF00117832.
 """
 
 import itertools
@@ -15,48 +19,59 @@ from jaxtyping import Bool, Float, Int
 
 from jmeta.types import Array
 
-__all__ = ["PARTS", "Mixture", "Recipes", "choose_mixture", "recipes"]
-
-KEPT = 5
-"""How many recipes are averaged."""
+__all__ = ["PARTS", "RECIPES", "Mixture", "Recipes", "choose_mixture", "stack"]
 
 PARTS = 4
 
-MARGINS = (0.0, 0.1, 0.3)
-"""How far ahead of the single best a choice must be, in units of the spread."""
+EQUAL = 0.1
+"""How hard weights are drawn toward equal ones, as a share of the experts' energy."""
 
-SCALES = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
-"""Weights of the two views of costs."""
+SWEEPS = 100
+"""Of coordinate descent; a handful of experts needs no more."""
 
 
 class Recipes(NamedTuple):
-    """Ways to mix experts; each leaf has a leading axis of recipes.
+    """Ways to choose from what is expected; leaves have a leading axis of recipes.
 
     Attributes:
-      weights: of each expert in each view; a recipe's sum to 1.
-      margin: how far ahead of the single best a choice must be.
+      scale: weights of the two views of costs.
+      margin: how far ahead of the single best a choice must be, in units of the
+        spread.
     """
 
-    weights: Float[np.ndarray, "recipes experts views"]
+    scale: Float[np.ndarray, "recipes views"]
     margin: Float[np.ndarray, " recipes"]
+
+
+def _recipes() -> Recipes:
+    """Every scale with every margin; the first one is the plain one."""
+    scales = (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)
+    pairs = list(itertools.product((0.0, 0.1, 0.2, 0.3), scales))
+    margin, scale = (np.array(part, np.float32) for part in zip(*pairs))
+    return Recipes(scale, margin)
+
+
+RECIPES = _recipes()
 
 
 class Mixture(NamedTuple):
     """What one fit made of its experts.
 
     Attributes:
-      weights: of each expert's residuals in each view, shrinkage included.
+      weights: of each expert's residuals in each view.
+      scale: weights of the views in a choice.
       margin: how far ahead of the single best a choice must be.
       expected: cost in the first view, in units of its spread.
       errors: measured less expected cost; 0 where a candidate was not run.
       chosen: place of the candidate for each task.
       reference: place of the single best.
       gain: mean cost saved on training tasks against the single best, with what the
-        descriptions cost taken off, by recipes chosen on other tasks.
+        descriptions cost taken off, by what was decided on other tasks.
       error: the standard error of that mean.
     """
 
     weights: Float[Array, "experts views"]
+    scale: Float[Array, " views"]
     margin: Float[Array, ""]
     expected: Float[Array, "tasks candidates"]
     errors: Float[Array, "tasks candidates"]
@@ -66,50 +81,48 @@ class Mixture(NamedTuple):
     error: Float[Array, ""]
 
 
-def recipes(*kinds: int) -> Recipes:
-    """All recipes that average experts of different kinds, at most one of each.
+def stack(
+    residuals: Float[Array, "experts tasks candidates"],
+    measured: Float[Array, "tasks candidates"],
+    tasks: Bool[Array, " tasks"],
+) -> Float[Array, " experts"]:
+    """Weights from 0 under which the experts' sum is nearest to what was measured.
+
+    Least squares over the differences between candidates of a task (its level says
+    nothing about what to choose), drawn toward equal weights that sum to how far the
+    experts' mean is to be believed: one that has learnt noise says too much.
 
     Args:
-      kinds: how many experts there are of each kind, in their order.
+      residuals: what each expert expects above the base.
+      measured: NaN where not run.
+      tasks: which of them count.
     """
-    ends = np.cumsum(kinds)
-    members = [(*range(end - num, end), None) for num, end in zip(kinds, ends)]
-    groups = [
-        [place for place in group if place is not None]
-        for group in itertools.product(*members)
-    ]
-    weights, margins = [], []
-    for group, scale, margin in itertools.product(
-        filter(None, groups), SCALES, MARGINS
-    ):
-        weight = np.zeros((int(ends[-1]), 2), np.float32)
-        weight[group] = np.array(scale) / len(group)
-        weights.append(weight)
-        margins.append(margin)
-    return Recipes(np.stack(weights), np.array(margins, np.float32))
-
-
-def shrinkage(
-    residuals: Float[Array, "experts tasks candidates views"],
-    measured: Float[Array, "tasks candidates views"],
-    train: Bool[Array, " tasks"],
-) -> Float[Array, "experts views"]:
-    """How far each expert's predictions are to be believed, in [0, 1].
-
-    The slope of measured on predicted residuals of the training tasks, both as
-    differences from the task's mean: an expert that has learnt noise says too much.
-    """
-    known = jnp.isfinite(measured) & train[:, None, None]
+    known = jnp.isfinite(measured) & tasks[:, None]
 
     def centred(values: Array) -> Array:
         values = jnp.where(known, values, 0.0)
         level = jnp.sum(values, 1) / jnp.maximum(jnp.sum(known, 1), 1)
         return jnp.where(known, values - level[:, None], 0.0)
 
-    said, found = jax.vmap(centred)(residuals), centred(measured)
-    both = jnp.sum(said * found, axis=(1, 2))
-    alone = jnp.sum(said * said, axis=(1, 2))
-    return jnp.clip(both / jnp.where(alone > 0, alone, 1.0), 0.0, 1.0)
+    count = len(residuals)
+    said = jax.vmap(centred)(residuals).reshape(count, -1)
+    gram, both = said @ said.T, said @ centred(measured).reshape(-1)
+    whole = jnp.sum(gram)  # Of the sum of all experts.
+    belief = jnp.clip(jnp.sum(both) * count / jnp.where(whole > 0, whole, 1.0), 0, 1)
+    equal = jnp.full(count, belief / count)
+    pull = EQUAL * jnp.trace(gram) / count
+    gram += pull * jnp.eye(count)
+    both += pull * equal
+
+    def sweep(_: Array, weights: Array) -> Array:
+        for place in range(count):
+            alone = gram[place, place]
+            rest = both[place] - gram[place] @ weights + alone * weights[place]
+            best = jnp.maximum(rest, 0.0) / jnp.where(alone > 0, alone, 1.0)
+            weights = weights.at[place].set(best)
+        return weights
+
+    return jax.lax.fori_loop(0, SWEEPS, sweep, equal)
 
 
 def _choose(
@@ -122,6 +135,16 @@ def _choose(
     return jnp.where(lowest < scores[:, reference] - margin, best, reference)
 
 
+def _surely_best(costs: Float[Array, "recipes tasks"], tasks: Array) -> Array:
+    """The first recipe, unless the best one saves more than a standard error."""
+    count = jnp.maximum(jnp.sum(tasks), 1)
+    best = jnp.argmin(jnp.sum(jnp.where(tasks, costs, 0.0), axis=1))
+    saved = costs[0] - costs[best]
+    mean = jnp.sum(jnp.where(tasks, saved, 0.0)) / count
+    variance = jnp.sum(jnp.where(tasks, jnp.square(saved - mean), 0.0)) / count
+    return jnp.where(mean > jnp.sqrt(variance / count), best, 0)
+
+
 def choose_mixture(
     residuals: Float[Array, "experts tasks candidates views"],
     measured: Float[Array, "tasks candidates views"],
@@ -131,9 +154,8 @@ def choose_mixture(
     reference_paid: Float[Array, " tasks"],
     train: Bool[Array, " tasks"],
     parts: Int[Array, " tasks"],
-    recipes: Recipes,
 ) -> Mixture:
-    """Average the recipes that choose best on the training tasks.
+    """Stack the experts, and settle how to choose, on the training tasks.
 
     Args:
       residuals: what experts that had not learnt from a task predict of it: costs
@@ -144,45 +166,45 @@ def choose_mixture(
       reference: place of the single best.
       reference_paid: what always choosing it costs, without descriptions.
       train: which tasks to decide on.
-      parts: in [0, `PARTS`); the gain is of each part by what was best on the others,
-        since the best of many recipes looks better than it is.
-      recipes: among which to choose.
+      parts: in [0, `PARTS`); the gain is of each part by what was decided on the
+        others, since what was fitted to tasks looks better on them than it is.
     """
     able = jnp.any(jnp.isfinite(measured[:, :, 0]) & train[:, None], axis=0)
-    belief = shrinkage(residuals, measured, train)
-    residuals = residuals * belief[:, None, None]
+    scales, margins = jnp.asarray(RECIPES.scale), jnp.asarray(RECIPES.margin)
 
-    def cost(weights: Array, margin: Array) -> tuple[Array, Array]:
-        """What is chosen, and what that costs, for every task."""
-        scores = jnp.einsum("ev,etav->ta", weights, residuals) + base @ weights.sum(0)
-        chosen = _choose(scores, reference, margin, able)
-        return chosen, jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
+    def decide(tasks: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """Weights, recipe, expected residuals, what is chosen and what that costs."""
+        weights = jax.vmap(stack, in_axes=(3, 2, None), out_axes=1)(
+            residuals, measured, tasks
+        )
+        above = jnp.einsum("ev,etav->tav", weights, residuals)
 
-    options = jnp.asarray(recipes.weights), jnp.asarray(recipes.margin)
-    costs = jax.lax.map(lambda recipe: cost(*recipe)[1], options)
+        def cost(recipe: tuple[Array, Array]) -> tuple[Array, Array]:
+            scale, margin = recipe
+            chosen = _choose((base + above) @ scale, reference, margin, able)
+            return chosen, jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
 
-    def best_on(tasks: Array) -> tuple[Array, Array]:
-        """The mean of the recipes that cost least on these tasks."""
-        _, best = jax.lax.top_k(-jnp.sum(jnp.where(tasks, costs, 0.0), axis=1), KEPT)
-        return jnp.mean(options[0][best], axis=0), jnp.mean(options[1][best])
+        chosen, costs = jax.lax.map(cost, (scales, margins))
+        best = _surely_best(costs, tasks)
+        return weights, best, above, chosen[best], costs[best]
 
     def crossed(part: Array) -> Array:
-        """The cost on a part of the tasks of what is best on the others."""
+        """The cost on a part of the tasks of what was decided on the others."""
         here = train & (parts == part)
-        return jnp.where(here, cost(*best_on(train & ~here))[1], 0.0)
+        return jnp.where(here, decide(train & ~here)[4], 0.0)
 
     saved = reference_paid - jnp.sum(jax.lax.map(crossed, jnp.arange(PARTS)), axis=0)
     count = jnp.maximum(jnp.sum(train), 1)
     gain = jnp.sum(jnp.where(train, saved, 0.0)) / count
     variance = jnp.sum(jnp.where(train, (saved - gain) ** 2, 0.0)) / count
 
-    weights, margin = best_on(train)
-    chosen, _ = cost(weights, margin)
-    above = jnp.einsum("e,eta->ta", jnp.sum(weights, axis=1), residuals[..., 0])
+    weights, best, above, chosen, _ = decide(train)
+    above = above[..., 0]
     errors = jnp.where(jnp.isfinite(measured[..., 0]), measured[..., 0] - above, 0.0)
     return Mixture(
-        weights=weights * belief,
-        margin=margin,
+        weights=weights,
+        scale=scales[best],
+        margin=margins[best],
         expected=base[:, 0] + above,
         errors=errors,
         chosen=chosen,

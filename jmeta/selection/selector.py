@@ -9,19 +9,20 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jmeta.data.records import MetaDataset
 from jmeta.evaluation import Recommended, mean_costs, objective, paid
 from jmeta.selection import experts
 from jmeta.selection.inputs import FITS, Inputs, by_fits, chunked, make_inputs
-from jmeta.selection.mixture import PARTS, Mixture, Recipes, choose_mixture, recipes
-from jmeta.selection.sets import conditioned_portfolio
+from jmeta.selection.mixture import PARTS, Mixture, choose_mixture
+from jmeta.selection.sets import Trust, portfolio_of, settle_trust
 from jmeta.types import Array
 
 __all__ = ["Selected", "feature_sets", "recommend", "select"]
 
-SURE = 1.0
+SURE = 0.5
 """Standard errors by which the gain must be above zero; otherwise a fit abstains."""
 
 TASKS_AT_ONCE = 16
@@ -32,20 +33,20 @@ class Selected(NamedTuple):
     """What every fit chooses for every task, of training or not.
 
     Attributes:
+      inputs: what the fits learnt from.
       mixture: what was made of the experts; leaves have a leading axis of fits. A fit
         that abstained chooses the single best and expects mean costs.
       charged: seconds spent on descriptions before `(fits, tasks)`; 0 where the fit
         abstained, which is decided before any description is computed.
       abstained: whether the fit always returns the single best `(fits,)`.
       usable: which features the fit uses `(fits, features)`.
-      train: which tasks it learnt from `(fits, tasks)`.
     """
 
+    inputs: Inputs
     mixture: Mixture
     charged: np.ndarray
     abstained: np.ndarray
     usable: np.ndarray
-    train: np.ndarray
 
 
 class FeatureSet(NamedTuple):
@@ -98,7 +99,6 @@ def _mix_one(
     costs: Array,
     reference: Array,
     reference_costs: Array,
-    options: Recipes,
 ) -> Mixture:
     return choose_mixture(
         residuals.reshape(-1, *inputs.costs.shape),
@@ -109,11 +109,10 @@ def _mix_one(
         reference_costs,
         inputs.train,
         inputs.families % PARTS,
-        options,
     )
 
 
-_mix = jax.jit(jax.vmap(_mix_one, in_axes=(FITS, 0, 0, 0, 0, None)))
+_mix = jax.jit(jax.vmap(_mix_one, in_axes=(FITS, 0, 0, 0, 0)))
 
 
 def _mixtures(
@@ -121,7 +120,6 @@ def _mixtures(
     inputs: Inputs,
     residuals: np.ndarray,
     charge: np.ndarray,
-    options: Recipes,
 ) -> Mixture:
     """Mixtures of all fits.
 
@@ -133,7 +131,7 @@ def _mixtures(
     reference = np.array([mean_costs(costs[row]).argmin() for row in train])
     free = paid(data, np.zeros(len(data.tasks)))
     return by_fits(
-        lambda *some: _mix(*some, options),
+        _mix,
         inputs,
         residuals,
         np.stack([paid(data, row) for row in charge]).astype(np.float32),
@@ -142,41 +140,49 @@ def _mixtures(
     )
 
 
-def select(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Selected:
+def select(
+    data: MetaDataset,
+    train: np.ndarray,
+    keys: np.ndarray,
+    descriptions: np.ndarray | None = None,
+    *,
+    loss: str = "mixture",
+) -> Selected:
     """Choose for every task, learning from each training set.
 
     Args:
-      data: the meta-dataset.
+      data: the meta-dataset; tasks that no fit learns from may have no costs.
       train: `(fits, tasks)` which tasks each fit may learn from.
       keys: `(fits,)` uint32; decide the fit's draws.
+      descriptions: `(fits, tasks, features)` what each fit sees of the tasks, in
+        place of the data's own.
+      loss: of the meta-classifier; see `experts.network`.
     """
     num_fits = len(train)
     sets = feature_sets(data)
-    whole = make_inputs(data, train, keys)
+    whole = make_inputs(data, train, keys, descriptions)
     trees, gains = [], []
     for option in sets:
         inputs = whole.using(np.tile(option.usable, (num_fits, 1)))
         trees.append(experts.forest(inputs))
         charge = np.tile(option.charge, (num_fits, 1))
-        made = _mixtures(data, inputs, trees[-1][:, None], charge, recipes(1))
+        made = _mixtures(data, inputs, trees[-1][:, None], charge)
         gains.append(made.gain)
     taken = np.argmax(np.stack(gains), axis=0)
     usable = np.stack([sets[place].usable for place in taken])
     charge = np.stack([sets[place].charge for place in taken])
     inputs = whole.using(usable)
     grown = np.stack([trees[place][fit] for fit, place in enumerate(taken)])
-    both = np.stack([grown, experts.network(inputs)], axis=1)
+    both = np.stack([grown, experts.network(inputs, loss)], axis=1)
     residuals = np.concatenate([both, experts.kernel(inputs)], axis=1)
-    mixture = _mixtures(
-        data, inputs, residuals, charge, recipes(1, 1, len(experts.NOISES))
-    )
+    mixture = _mixtures(data, inputs, residuals, charge)
     abstained = np.asarray(mixture.gain <= SURE * mixture.error)
     return Selected(
+        inputs=inputs,
         mixture=_without(mixture, inputs, abstained),
         charged=np.where(abstained[:, None], 0.0, charge),
         abstained=abstained,
         usable=usable,
-        train=train,
     )
 
 
@@ -201,21 +207,50 @@ def _without(mixture: Mixture, inputs: Inputs, abstained: np.ndarray) -> Mixture
 
 
 @functools.partial(jax.jit, static_argnames=("size", "least"))
-def _portfolios(
+def _trusts(
+    inputs: Inputs,
     expected: Array,
     errors: Array,
-    train: Array,
+    chosen: Array,
+    size: int,
+    least: float,
+) -> Trust:
+    settle = functools.partial(settle_trust, size=size, least=least)
+    return jax.vmap(settle, in_axes=(FITS, 0, 0, 0))(inputs, expected, errors, chosen)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "least"))
+def _portfolios(
+    inputs: Inputs,
+    expected: Array,
+    errors: Array,
+    trust: Trust,
+    task: Array,
     first: Array,
     size: int,
     least: float,
 ) -> Array:
-    return jax.vmap(lambda *task: conditioned_portfolio(*task, size=size, least=least))(
-        expected, errors, train, first
+    """Of several tasks, each with the fit that is asked for it."""
+
+    def one(fit: Inputs, *asked: Any) -> Array:
+        expected, errors, trust, task, first = asked
+        gaps = jnp.sum(jnp.abs(fit.x - fit.x[task]), axis=1)
+        return portfolio_of(
+            task, fit, expected, errors, gaps, first, trust, size, least
+        )
+
+    return jax.vmap(one, in_axes=(FITS, 0, 0, 0, 0, 0))(
+        inputs, expected, errors, trust, task, first
     )
 
 
 def recommend(
-    selected: Selected, fits: np.ndarray, size: int, *, least: float = -math.inf
+    selected: Selected,
+    fits: np.ndarray,
+    size: int,
+    *,
+    least: float = -math.inf,
+    rows: np.ndarray | None = None,
 ) -> Recommended:
     """What one fit recommends for each task: its choice, then what insures it.
 
@@ -224,16 +259,33 @@ def recommend(
       fits: `(tasks,)` the fit that is asked for each task.
       size: how many candidates, at most all.
       least: no cost is lower, such as 0 for regrets.
+      rows: `(tasks,)` places of the tasks; None for all, in order.
     """
-    made, rows = selected.mixture, np.arange(len(fits))
+    made, rows = selected.mixture, np.arange(len(fits)) if rows is None else rows
     first = made.chosen[fits, rows]
     order: Any = first[:, None]
     if size > 1:
-        order = chunked(
-            lambda expected, fit, place: _portfolios(
-                expected, made.errors[fit], selected.train[fit], place, size, least
-            ),
-            (made.expected[fits, rows], fits, first),
-            TASKS_AT_ONCE,
+        trust = by_fits(
+            lambda *some: _trusts(*some, size=size, least=least),
+            selected.inputs,
+            made.expected,
+            made.errors,
+            made.chosen,
         )
+        # Who abstained uses no description.
+        trust = trust._replace(scale=np.where(selected.abstained, np.inf, trust.scale))
+
+        def some(fit: np.ndarray, task: np.ndarray, place: np.ndarray) -> Array:
+            return _portfolios(
+                selected.inputs.of(fit),
+                made.expected[fit],
+                made.errors[fit],
+                jax.tree.map(lambda leaf: leaf[fit], trust),
+                task,
+                place,
+                size,
+                least,
+            )
+
+        order = chunked(some, (fits, rows, first), TASKS_AT_ONCE)
     return Recommended(order=order, charged=selected.charged[fits, rows])
