@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxtyping import Float
+
 from jmeta.spaces import Space
 from jmeta.tasks import Examples
 from jmeta.types import Array, Key, Params, Settings, Weights
 
-__all__ = ["Learner", "MetaAlgorithm", "Network"]
+__all__ = ["Learner", "MetaAlgorithm", "Network", "Proposals"]
 
 
 class Network(NamedTuple):
@@ -62,3 +64,15 @@ class MetaAlgorithm(NamedTuple):
     init: Callable[[Key, Any], Any]
     step: Callable[[Key, Any, Any], tuple[Any, Any]]
     predict: Callable[[Params, Any], Any]
+
+
+class Proposals(NamedTuple):
+    """Several settings of one learner, and which of them to try first.
+
+    Attributes:
+      units: unit vectors.
+      logits: of the gate; the highest comes first.
+    """
+
+    units: Float[Array, "*batch proposals size"]
+    logits: Float[Array, "*batch proposals"]

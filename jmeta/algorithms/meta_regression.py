@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Bool, Float
 
 from jmeta.algorithms.scaler import fit_scaler, standardise
-from jmeta.base import MetaAlgorithm, Network
+from jmeta.base import MetaAlgorithm, Network, Proposals
 from jmeta.types import Array, Key, Params
 
 __all__ = [
@@ -53,12 +53,25 @@ class MetaRegressionInfo(NamedTuple):
     """Of one step.
 
     Attributes:
-      loss: mean squared distance to good settings, over tasks, learners and settings.
+      loss: mean squared distance to good settings, over tasks, learners and settings;
+        with several proposals, see `mixture_distance`.
       grad_norm: of the network's gradient.
     """
 
     loss: Float[Array, ""]
     grad_norm: Float[Array, ""]
+
+
+def _weights(
+    costs: Float[Array, " trials"],
+    mask: Bool[Array, " trials"],
+    temperature: float | Array,
+) -> tuple[Float[Array, " trials"], Bool[Array, ""]]:
+    """softmax(-cost / T) over the trials that were made; and were any?"""
+    mask = mask & jnp.isfinite(costs)
+    logits = jnp.where(mask, -jnp.where(mask, costs, 0.0) / temperature, -jnp.inf)
+    logits = jnp.where(jnp.any(mask), logits, 0.0)
+    return jnp.where(mask, jax.nn.softmax(logits), 0.0), jnp.any(mask)
 
 
 def distance(
@@ -69,13 +82,45 @@ def distance(
     temperature: float | Array,
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Squared distance to the trials weighted by softmax(-cost / T); and any trial?"""
-    mask = mask & jnp.isfinite(costs)
-    logits = jnp.where(mask, -jnp.where(mask, costs, 0.0) / temperature, -jnp.inf)
-    logits = jnp.where(jnp.any(mask), logits, 0.0)
-    weights = jnp.where(mask, jax.nn.softmax(logits), 0.0)
-    tried = jnp.where(mask[:, None], settings, 0.0)
-    gaps = jnp.mean(jnp.square(unit - tried), axis=1)
-    return jnp.sum(weights * gaps), jnp.any(mask)
+    weights, tried = _weights(costs, mask, temperature)
+    settings = jnp.where(weights[:, None] > 0, settings, 0.0)
+    gaps = jnp.mean(jnp.square(unit - settings), axis=1)
+    return jnp.sum(weights * gaps), tried
+
+
+def mixture_distance(
+    proposals: Proposals,
+    settings: Float[Array, "trials size"],
+    costs: Float[Array, " trials"],
+    mask: Bool[Array, " trials"],
+    temperature: float | Array,
+    scale: float | Array,
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The same, each trial to the proposals that are responsible for it.
+
+    The negative log density of the trials under a mixture of Gaussians, in units in
+    which a single proposal's is `distance`.
+
+    Args:
+      scale: the Gaussians' standard deviation, per setting a mean square gap is
+        divided by.
+
+    Source: Bishop, 1994, Mixture density networks,
+    https://publications.aston.ac.uk/id/eprint/373/.
+    """
+    weights, tried = _weights(costs, mask, temperature)
+    settings = jnp.where(weights[:, None] > 0, settings, 0.0)
+    # By products: all differences of many settings would not fit in memory.
+    squares = jnp.sum(jnp.square(proposals.units), 1)[:, None]
+    squares += jnp.sum(jnp.square(settings), axis=1)
+    squares -= 2.0 * proposals.units @ settings.T
+    gaps = jnp.maximum(squares, 0.0) / settings.shape[1]
+    shares = jax.nn.log_softmax(proposals.logits)[:, None]
+    unit = 2.0 * scale**2
+    return (
+        -unit * jnp.sum(weights * jax.nn.logsumexp(shares - gaps / unit, axis=0)),
+        tried,
+    )
 
 
 def meta_regression(
@@ -83,19 +128,22 @@ def meta_regression(
     optimizer: optax.GradientTransformation,
     *,
     temperature: float | Array = 0.05,
+    scale: float | Array = 0.15,
     feature_dropout: float | Array = 0.0,
 ) -> MetaAlgorithm:
     """Train a network to give good settings of each learner from a description.
 
     The tasks are `MetaSettings`. `init` fits the scaler on the tasks it is given:
-    give it all the training tasks. `predict(params, description)` gives unit vectors
-    `(size,)` by the learner's name.
+    give it all the training tasks. `predict(params, description)` gives what the
+    network gives: unit vectors `(size,)` by the learner's name, or `Proposals` of
+    several. The mean of good settings may be a bad one; proposals need not average.
 
     Args:
       network: `apply(params, description (meta,)) -> {name: (size,)}`, such as
-        `jmeta.networks.MetaOptimizer`.
+        `jmeta.networks.MetaOptimizer`, or `{name: Proposals}`.
       optimizer: of the network's parameters.
       temperature: the difference in cost that matters, in the units of the costs.
+      scale: how far from a proposal its good settings lie; see `mixture_distance`.
       feature_dropout: the fraction of description features hidden in each step.
     """
 
@@ -109,16 +157,22 @@ def meta_regression(
 
     def task_loss(units: Params, task: MetaSettings) -> tuple[Array, Array]:
         """Sum over the learners that were tried, and how many were."""
-        pairs = [
-            distance(
+
+        def pull(name: str) -> tuple[Array, Array]:
+            made, trials = (
                 units[name],
-                task.settings[name],
-                task.costs[name],
-                task.mask[name],
-                temperature,
+                (
+                    task.settings[name],
+                    task.costs[name],
+                    task.mask[name],
+                    temperature,
+                ),
             )
-            for name in task.settings
-        ]
+            if isinstance(made, Proposals):
+                return mixture_distance(made, *trials, scale)
+            return distance(made, *trials)
+
+        pairs = [pull(name) for name in task.settings]
         losses, tried = (jnp.stack(part) for part in zip(*pairs))
         return jnp.sum(losses), jnp.sum(tried)
 
@@ -146,7 +200,7 @@ def meta_regression(
 
     def predict(
         params: Params, description: Float[Array, " meta"]
-    ) -> dict[str, Float[Array, " _"]]:
+    ) -> dict[str, Float[Array, " _"] | Proposals]:
         return network.apply(
             params["network"], standardise(params["scaler"], description)
         )

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jmeta.base import Learner
+from jmeta.base import Learner, Proposals
 from jmeta.networks.mlp import Trunk
 from jmeta.types import Array
 
@@ -29,13 +30,15 @@ class MetaOptimizer(nn.Module):
     defaults whatever the description.
 
     Attributes:
-      defaults: unit vector of each learner's defaults, by the learner's name.
+      defaults: unit vector of each learner's defaults, by the learner's name. With
+        several, `(proposals, size)`, a learner gets `Proposals`, one from each, whose
+        gate starts even.
       width, num_blocks, dropout: see `Trunk`.
       margin: defaults nearer to 0 or 1 than this are moved inside, since a sigmoid
         has no gradient at its ends.
     """
 
-    defaults: Mapping[str, tuple[float, ...]]
+    defaults: Mapping[str, tuple[float, ...] | Float[Array, "_ _"]]
     width: int = 64
     num_blocks: int = 1
     dropout: float = 0.0
@@ -44,20 +47,30 @@ class MetaOptimizer(nn.Module):
     @nn.compact
     def __call__(
         self, description: Float[Array, "*batch meta"]
-    ) -> dict[str, Float[Array, "*batch _"]]:
+    ) -> dict[str, Float[Array, "*batch _"] | Proposals]:
         """Positions in (0, 1) for every setting of every learner."""
         h = Trunk(self.width, self.num_blocks, self.dropout)(description)
         units = {}
         for name, default in self.defaults.items():
-            inside = np.clip(np.asarray(default), self.margin, 1.0 - self.margin)
-            logits = np.log(inside) - np.log1p(-inside)
+            inside = jnp.clip(jnp.asarray(default), self.margin, 1.0 - self.margin)
+            logits = jnp.log(inside) - jnp.log1p(-inside)
             layer = nn.Dense(
-                len(default),
+                logits.size,
                 kernel_init=nn.initializers.zeros,
-                bias_init=lambda key, shape, dtype, logits=logits: jax.numpy.asarray(
-                    logits, dtype
+                bias_init=lambda key, shape, dtype, logits=logits: jnp.asarray(
+                    logits.ravel(), dtype
                 ),
                 name=name,
             )
             units[name] = jax.nn.sigmoid(layer(h))
+            if logits.ndim == 2:
+                gate = nn.Dense(
+                    len(logits),
+                    kernel_init=nn.initializers.zeros,
+                    name=f"{name}_gate",
+                )
+                units[name] = Proposals(
+                    units=units[name].reshape(*h.shape[:-1], *logits.shape),
+                    logits=gate(h),
+                )
         return units
