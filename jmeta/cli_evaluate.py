@@ -13,6 +13,8 @@ from jmeta.signals import stopping
 
 __all__ = ["evaluate"]
 
+Loss = Literal["mixture", "cost", "expected", "soft", "pairwise", "best", "bce"]
+
 
 def evaluate(
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], Help(metavar="PATH")],
@@ -29,6 +31,8 @@ def evaluate(
             help_behavior_hint=hint("all but forest_pairs"),
         ),
     ] = (),
+    presolve: Flag = False,
+    loss: Loss = "mixture",
     report: Annotated[
         Path | None, Help(metavar="FILE.html", help_behavior_hint=hint("none"))
     ] = None,
@@ -48,14 +52,22 @@ def evaluate(
         folds: official: those that come with the scenario. grouped: ten, drawn anew
             by each seed, that keep families of tasks together.
         seeds: How many; intervals are over them.
-        methods: jmeta, single_best, portfolio, knn, forest, forest_log (runtimes),
-            forest_pairs (slow: a forest for each pair of candidates).
+        methods: jmeta, meta_optimizer (candidates with settings, judged by regret),
+            single_best, portfolio, knn, forest, forest_log (runtimes), forest_pairs
+            (slow: a forest for each pair of candidates).
+        presolve: Of runtimes, also tell jmeta_presolved: the same jmeta, with up to
+            three short runs before any description is computed.
+        loss: Of jmeta's meta-classifier: mixture is cost and expected together;
+            best (cross-entropy of the best candidate) and bce (binary cross-entropy)
+            are the original ones, which do not know what a wrong choice costs.
         report: Also write a page with tables and a plot.
         json: Print one JSON object, or a list of them if there are several paths.
     """
     at_least(1, seeds=seeds)
     if not paths:
         raise InputError("name at least one folder: jmeta evaluate PATH [PATH ...].")
+    if presolve and methods and "jmeta" not in methods:
+        raise InputError("--presolve needs jmeta among the --methods.")
     if report is not None:
         runs.check_output_file(report)
     from jmeta.data.metadataset import read_meta_dataset
@@ -76,6 +88,11 @@ def evaluate(
                 for name in methods or study.methods_for(data)
                 if study.applies(name, data)
             ]
+            if not chosen:
+                raise InputError(
+                    f"{data.name}: {', '.join(methods)} cannot be run on such data; "
+                    "leave --methods out for those that can."
+                )
             made.append(
                 study.evaluate(
                     data,
@@ -83,6 +100,8 @@ def evaluate(
                     chosen,
                     # Where there is no terminal, only the results are printed.
                     report=bars if sys.stderr.isatty() else None,
+                    presolve=presolve,
+                    loss=loss,
                 )
             )
             if not json:

@@ -16,6 +16,7 @@ __all__ = [
     "Recommended",
     "Summary",
     "by_regret",
+    "delayed",
     "grouped_folds",
     "mean_costs",
     "normalised_regret",
@@ -36,8 +37,8 @@ class Recommended(NamedTuple):
 
     Attributes:
       order: `(tasks, k)` places of candidates, best first.
-      charged: `(tasks,)` seconds spent on descriptions before the first choice could
-        run; 0 where it was made without any.
+      charged: `(tasks,)` seconds spent before the first choice could run, on
+        descriptions and on runs that did not end well; 0 where it was made at once.
     """
 
     order: np.ndarray
@@ -168,7 +169,14 @@ def paid(
         worst = np.fmax.reduce(data.costs, axis=1, keepdims=True)
         return objective(data, np.where(np.isnan(data.costs), worst, data.costs))
     costs = np.where(np.isnan(data.costs), 10 * cutoff, data.costs)
-    late = costs + seconds[:, None]
+    return delayed(costs, seconds[:, None], cutoff)
+
+
+def delayed(
+    costs: Float[np.ndarray, "..."], seconds: Float[np.ndarray, "..."], cutoff: float
+) -> Float[np.ndarray, "..."]:
+    """PAR10 of runs that start late, and fail if they then end after the cutoff."""
+    late = costs + seconds
     # Means over repetitions may lie above the cutoff without a second's charge.
     fails = (costs <= cutoff) & (late > cutoff)
     return np.where(fails, 10 * cutoff, np.minimum(late, 10 * cutoff))

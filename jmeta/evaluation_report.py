@@ -9,9 +9,19 @@ from typing import Any
 from jmeta.page import Items, Mark, Picture, Section, Table, Text, write_report
 from jmeta.wording import plain
 
-__all__ = ["evaluation_plot", "evaluation_report", "metrics_of", "rows_of", "seeds_of"]
+__all__ = [
+    "evaluation_plot",
+    "evaluation_report",
+    "metrics_of",
+    "notes_of",
+    "rows_of",
+    "seeds_of",
+]
 
-_COLORS = ("#0b6187", "#7b8794", "#a9b3bd", "#b4531a", "#5b4b9a", "#3f7f4f", "#9c6b1e")
+_COLORS = (
+    *("#0b6187", "#7b8794", "#a9b3bd", "#b4531a", "#5b4b9a", "#3f7f4f", "#9c6b1e"),
+    "#a83279",
+)
 _NAMES = {
     "regret": "Regret: (best - best of the first k) / (best - worst); 0 is the best.",
     "npar10": "nPAR10: (choice - oracle) / (single best - oracle); 0 is the oracle, "
@@ -32,7 +42,7 @@ def seeds_of(made: Mapping[str, Any]) -> str:
 
 
 def rows_of(made: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """A row a method: its name, each score with its interval as text, seconds."""
+    """A row a method: its name, scores with intervals as text, seconds, tasks/s."""
     rows = []
     for name, found in made["methods"].items():
         cells = []
@@ -42,8 +52,19 @@ def rows_of(made: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             if math.isfinite(low):
                 text += f" ({low:.3f} to {high:.3f})"
             cells.append(text)
-        rows.append((name, *cells, f"{found['seconds']:.1f}"))
+        speed = f"{found['seconds']:.1f}", f"{found['tasks_per_second']:,.0f}"
+        rows.append((name, *cells, *speed))
     return rows
+
+
+def notes_of(made: Mapping[str, Any]) -> list[str]:
+    """What a table of scores does not tell: how long schedules of short runs are."""
+    return [
+        f"{name}: before, {found['steps']:.1f} short runs of together "
+        f"{found['schedule']:.3g} seconds, mean over {found['fits']} fits."
+        for name, found in made["methods"].items()
+        if "schedule" in found
+    ]
 
 
 def evaluation_plot(made: Sequence[Mapping[str, Any]]) -> bytes:
@@ -92,7 +113,7 @@ def _section(made: Mapping[str, Any]) -> Section:
         marks.append(Mark(low, high, one[metrics[0]]) if known else None)
     scores = Table(
         caption=f"Scores, {seeds_of(made)}.",
-        columns=("method", *metrics, "seconds a seed"),
+        columns=("method", *metrics, "seconds a seed", "tasks/s"),
         rows=tuple(rows_of(made)),
         strong=frozenset(
             place for place, name in enumerate(made["methods"]) if name == "jmeta"
@@ -105,7 +126,8 @@ def _section(made: Mapping[str, Any]) -> Section:
         f"{made['features']} descriptions, {made['folds']} folds; measured: "
         f"{plain(made['measured'])}."
     )
-    return Section(made["name"], (Text(told), scores))
+    notes = (Text(note) for note in notes_of(made))
+    return Section(made["name"], (Text(told), scores, *notes))
 
 
 def evaluation_report(
