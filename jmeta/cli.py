@@ -24,6 +24,7 @@ from jmeta.cli_options import (
     prepare,
     say,
 )
+from jmeta.cli_select import importance, select
 from jmeta.errors import InputError
 from jmeta.signals import heeding_sigterm, stopping
 
@@ -357,6 +358,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 app.command(build)
 app.command(evaluate)
+app.command(select)
+app.command(importance)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "Section",
     "Table",
     "Text",
+    "cells",
     "numbers",
     "picture",
     "write_report",
@@ -143,8 +144,8 @@ def numbers(values: Sequence[Any]) -> list[str]:
     return [text(value) for value in values]
 
 
-def _cells(values: Sequence[Any]) -> tuple[list[str], str]:
-    """The texts of one column and its style."""
+def cells(values: Sequence[Any]) -> tuple[list[str], str]:
+    """The texts of one column and its style: "number" or "text"."""
     present = [value for value in values if value is not None]
     if present and all(_is_number(value) for value in present):
         return numbers(values), "number"
@@ -182,7 +183,7 @@ def _drawn(marks: Sequence[Mark | None]) -> list[dict[str, Any] | None]:
 def _table(table: Table) -> dict[str, Any]:
     """A table as the template draws it."""
     places = range(len(table.columns))
-    columns = [_cells([row[place] for row in table.rows]) for place in places]
+    columns = [cells([row[place] for row in table.rows]) for place in places]
     marks = _drawn(table.marks) if table.drawn else [None] * len(table.rows)
 
     def cell(row: int, column: int) -> tuple[str, str]:

@@ -7,9 +7,11 @@ from typing import Any
 __all__ = [
     "Bars",
     "console",
+    "show_advice",
     "show_comparison",
     "show_description",
     "show_evaluation",
+    "show_importance",
     "show_recommendation",
 ]
 
@@ -165,13 +167,64 @@ def show_evaluation(made: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    from jmeta.evaluation_report import metrics_of, rows_of, seeds_of
+    from jmeta.evaluation_report import metrics_of, notes_of, rows_of, seeds_of
 
     size = f"{made['tasks']} tasks, {made['candidates']} candidates"
     console().print(f"{made['name']}: {size}; {seeds_of(made)}", markup=False)
     shown = Table(box=box.SIMPLE_HEAD)
-    for name in ("method", *metrics_of(made), "seconds"):
+    for name in ("method", *metrics_of(made), "seconds", "tasks/s"):
         shown.add_column(name, justify="left" if name == "method" else "right")
     for row in rows_of(made):
         shown.add_row(*row)
+    console().print(shown)
+    for note in notes_of(made):
+        console().print(note, markup=False)
+
+
+def show_advice(made: Mapping[str, Any]) -> None:
+    """Print what `jmeta.selection.explain.advise` says of new tasks, in words."""
+    from rich.markup import escape
+
+    from jmeta import advice_report as words
+
+    out = console()
+    for told in words.about(made):
+        out.print(told, markup=False)
+    for one in made["tasks"]:
+        settings = f" ({escape(_settings(one['settings']))})" if one["settings"] else ""
+        task, choice = escape(one["task"]), escape(one["choice"])
+        out.print(f"\n[bold]{task}: use {choice}[/bold]{settings}")
+        if len(one["set"]) > 1:
+            out.print(f"Or try {', '.join(one['set'])}.", markup=False)
+        out.print(" ".join(words.sureness(made, one)), markup=False)
+        if why := words.reasons(one, 5):
+            out.print(f"Why, and not {one['compared_with']}: {why}.", markup=False)
+        for told in words.warnings(made, one):
+            out.print(f"Note: {told}", markup=False)
+        _show_table(words.neighbours(made, one))
+
+
+def show_importance(made: Mapping[str, Any]) -> None:
+    """Print which descriptions matter, as `jmeta.selection.importance` measured."""
+    from jmeta import importance_report as words
+
+    for told in words.about(made):
+        console().print(told, markup=False)
+    _show_table(words.importances(made))
+
+
+def _show_table(content: Any) -> None:
+    """Print a table of a page (`jmeta.page.Table`)."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from jmeta.page import cells
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    columns = [cells(column) for column in zip(*content.rows)]
+    for name, (_, style) in zip(content.columns, columns):
+        shown.add_column(escape(name), justify="right" if style == "number" else "left")
+    for row in zip(*(texts for texts, _ in columns)):
+        shown.add_row(*map(escape, row))
     console().print(shown)
