@@ -79,35 +79,34 @@ def evaluate(
 
     from jmeta.selection import study
 
-    split = [study.folds_of(data, folds, seeds) for data in found]
+    plans = [
+        (data, study.folds_of(data, folds, seeds), study.methods_for(data, methods))
+        for data in found
+    ]
     made: list[dict[str, Any]] = []
-    with stopping("nothing was written."), screen.Bars() as bars:
-        for data, rows in zip(found, split):
-            chosen = [
-                name
-                for name in methods or study.methods_for(data)
-                if study.applies(name, data)
-            ]
-            if not chosen:
-                raise InputError(
-                    f"{data.name}: {', '.join(methods)} cannot be run on such data; "
-                    "leave --methods out for those that can."
+    # Where there is no terminal, only the results are printed.
+    with stopping("the folders that were done are told."), screen.Bars() as bars:
+        listener = bars if sys.stderr.isatty() else None
+        try:
+            for data, rows, chosen in plans:
+                told = study.evaluate(
+                    data, rows, chosen, listener, presolve=presolve, loss=loss
                 )
-            made.append(
-                study.evaluate(
-                    data,
-                    rows,
-                    chosen,
-                    # Where there is no terminal, only the results are printed.
-                    report=bars if sys.stderr.isatty() else None,
-                    presolve=presolve,
-                    loss=loss,
-                )
-            )
-            if not json:
-                screen.show_evaluation(made[-1])
-            # The next folder has other shapes; a process can hold so many programs.
-            jax.clear_caches()
+                made.append(told)
+                if not json:
+                    screen.show_evaluation(told)
+                # The next folder has other shapes; a process can hold so many.
+                jax.clear_caches()
+        finally:
+            _tell(made, report, json, whole=len(plans))
+
+
+def _tell(
+    made: list[dict[str, Any]], report: Path | None, json: bool, *, whole: int
+) -> None:
+    """The page and the JSON of what is done, of `whole` folders."""
+    if not made:
+        return
     if report is not None:
         from jmeta.evaluation_report import evaluation_report
 
@@ -115,4 +114,4 @@ def evaluate(
             report.parent.mkdir(parents=True, exist_ok=True)
             evaluation_report(report, made, __version__)
     if json:
-        print(runs.to_json(made[0] if len(made) == 1 else made))
+        print(runs.to_json(made[0] if whole == 1 else made))

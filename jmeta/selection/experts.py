@@ -31,13 +31,16 @@ __all__ = ["NOISES", "forest", "kernel", "network"]
 NUM_TREES = 100
 TREES_AT_ONCE = 10
 SKETCH = 4
-FRACTION = 0.632
+FEW_TREES = 30
+"""Enough to tell which descriptions are worth their cost."""
+
+FRACTION, LARGEST_BAG = 0.632, 2048
 """Of the training tasks in a tree's bag: what a bootstrap holds of different ones."""
 
 NOISES = (0.1, 0.3, 1.0)
 """Of the kernel expert; each is an expert of its own."""
 
-KERNEL_TASKS = 1024
+KERNEL_TASKS = 768
 """The kernel expert learns from at most so many tasks, drawn at random."""
 
 INNER_FOLDS = 5
@@ -69,9 +72,10 @@ def _most(inputs: Inputs) -> int:
     return min(-(-count // 32) * 32, num_tasks)
 
 
-def _forest(inputs: Inputs, most: int) -> Array:
+def _forest(inputs: Inputs, num_trees: Array, most: int) -> Array:
     num_tasks = len(inputs.train)
-    length = -(-int(FRACTION * most + 1) // 32) * 32
+    fraction = min(FRACTION, LARGEST_BAG / most)
+    length = -(-int(fraction * most + 1) // 32) * 32
     usable, count = _usable(inputs.x, inputs.train)
     targets = inputs.residuals()
     sketch = _sketches(inputs, targets)
@@ -83,7 +87,7 @@ def _forest(inputs: Inputs, most: int) -> Array:
             inputs.families,
             inputs.train,
             length=length,
-            fraction=FRACTION,
+            fraction=fraction,
         )
         leaves = grow(
             seed,
@@ -98,13 +102,13 @@ def _forest(inputs: Inputs, most: int) -> Array:
         )
         return leaf_means(leaves, targets) * bag.judged[:, None], bag.judged
 
-    def some(total: tuple[Array, Array], numbers: Array) -> tuple[Any, None]:
-        means, judged = jax.vmap(tree)(numbers)
-        return (total[0] + means.sum(0), total[1] + judged.sum(0)), None
+    def some(turn: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
+        numbers = turn * TREES_AT_ONCE + jnp.arange(TREES_AT_ONCE)
+        means, judged = jax.vmap(tree)(numbers.astype(jnp.uint32))
+        return total[0] + means.sum(0), total[1] + judged.sum(0)
 
-    numbers = jnp.arange(NUM_TREES, dtype=jnp.uint32).reshape(-1, TREES_AT_ONCE)
     start = jnp.zeros_like(targets), jnp.zeros(num_tasks, int)
-    (sums, judges), _ = jax.lax.scan(some, start, numbers)
+    sums, judges = jax.lax.fori_loop(0, num_trees // TREES_AT_ONCE, some, start)
     return sums / jnp.maximum(judges, 1)[:, None]
 
 
@@ -128,13 +132,21 @@ def _sketches(inputs: Inputs, targets: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="most")
-def _forests(inputs: Inputs, most: int) -> Array:
-    return jax.vmap(lambda fit: _forest(fit, most), in_axes=(FITS,))(inputs)
+def _forests(inputs: Inputs, num_trees: Array, most: int) -> Array:
+    grown = functools.partial(_forest, num_trees=num_trees, most=most)
+    return jax.vmap(grown, in_axes=(FITS,))(inputs)
 
 
-def forest(inputs: Inputs) -> np.ndarray:
-    """Extremely randomised trees on both views: `(fits, tasks, outputs)`."""
-    return by_fits(functools.partial(_forests, most=_most(inputs)), inputs)
+def forest(inputs: Inputs, num_trees: int | None = None) -> np.ndarray:
+    """Extremely randomised trees on both views: `(fits, tasks, outputs)`.
+
+    Args:
+      inputs: of all fits.
+      num_trees: `NUM_TREES` if None; another number compiles nothing.
+    """
+    count = jnp.asarray(NUM_TREES if num_trees is None else num_trees)
+    most = _most(inputs)
+    return by_fits(lambda some: _forests(some, count, most=most), inputs)
 
 
 def _dense(x: Array, gaps: tuple[int, ...]) -> Array:

@@ -161,19 +161,19 @@ def select(
     num_fits = len(train)
     sets = feature_sets(data)
     whole = make_inputs(data, train, keys, descriptions)
-    trees, gains = [], []
-    for option in sets:
-        inputs = whole.using(np.tile(option.usable, (num_fits, 1)))
-        trees.append(experts.forest(inputs))
-        charge = np.tile(option.charge, (num_fits, 1))
-        made = _mixtures(data, inputs, trees[-1][:, None], charge)
-        gains.append(made.gain)
-    taken = np.argmax(np.stack(gains), axis=0)
+    taken = np.zeros(num_fits, int)
+    if len(sets) > 1:
+        gains = []
+        for option in sets:
+            inputs = whole.using(np.tile(option.usable, (num_fits, 1)))
+            trees = experts.forest(inputs, experts.FEW_TREES)
+            charge = np.tile(option.charge, (num_fits, 1))
+            gains.append(_mixtures(data, inputs, trees[:, None], charge).gain)
+        taken = np.argmax(np.stack(gains), axis=0)
     usable = np.stack([sets[place].usable for place in taken])
     charge = np.stack([sets[place].charge for place in taken])
     inputs = whole.using(usable)
-    grown = np.stack([trees[place][fit] for fit, place in enumerate(taken)])
-    both = np.stack([grown, experts.network(inputs, loss)], axis=1)
+    both = np.stack([experts.forest(inputs), experts.network(inputs, loss)], axis=1)
     residuals = np.concatenate([both, experts.kernel(inputs)], axis=1)
     mixture = _mixtures(data, inputs, residuals, charge)
     abstained = np.asarray(mixture.gain <= SURE * mixture.error)

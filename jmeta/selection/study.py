@@ -65,13 +65,26 @@ def folds_of(data: MetaDataset, how: str | None, num_seeds: int) -> np.ndarray:
         raise InputError(f"{data.name}: {error}") from error
 
 
-def methods_for(data: MetaDataset) -> tuple[str, ...]:
-    """What `evaluate` compares unless told otherwise.
+def methods_for(data: MetaDataset, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """What `evaluate` compares: those wanted that can be run on such data.
 
-    Forests of pairs are left out: they take longer than everything else together.
+    Args:
+      data: the meta-dataset.
+      wanted: names; () for all but forests of pairs, which take longer than everything
+        else together.
+
+    Raises:
+      InputError: if there is no such method, or none can be run.
     """
-    ours = [name for name in (OURS, OPTIMIZER) if applies(name, data)]
-    return (*ours, *(name for name in floors_for(data) if name != "forest_pairs"))
+    floors = (name for name in floors_for(data) if name != "forest_pairs")
+    names = wanted or (OURS, OPTIMIZER, *floors)
+    found = tuple(name for name in names if applies(name, data))
+    if not found:
+        raise InputError(
+            f"{data.name}: {', '.join(names)} cannot be run on such data; leave "
+            "--methods out for those that can."
+        )
+    return found
 
 
 def applies(name: str, data: MetaDataset) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from small_meta import meta_dataset
 
 from jmeta.data.metadataset import write_folder
-from jmeta.selection import experts
+from jmeta.selection import experts, study
 
 pytestmark = pytest.mark.slow
 
@@ -69,3 +69,27 @@ def test_bad_input_is_one_line_and_exit_code_two(folder, tmp_path, run, args, to
     code, out, err = run("evaluate", *args, "--report", page)
     assert code == 2 and told in err and err.count("\n") == 1
     assert not out and not page.exists()
+
+
+def test_what_is_done_is_told_if_it_is_stopped(folder, tmp_path, run, monkeypatch):
+    other = tmp_path / "other"
+    write_folder(other, meta_dataset()._replace(name="other"))
+    evaluate = study.evaluate
+
+    def stopped(data, *args, **kwargs):
+        if data.name == "other":
+            raise KeyboardInterrupt
+        return evaluate(data, *args, **kwargs)
+
+    monkeypatch.setattr(study, "evaluate", stopped)
+    page = tmp_path / "page.html"
+    args = ["--methods", "single_best", "--seeds", "1", "--json", "--report", page]
+    code, out, err = run("evaluate", folder, other, *args)
+    assert code == 130 and "the folders that were done are told" in err
+    assert [made["name"] for made in json.loads(out)] == ["meta"]
+    assert "meta" in page.read_text()
+
+
+def test_methods_that_fit_no_such_data_are_named(folder, run):
+    code, _, err = run("evaluate", folder, "--methods", "forest_log")
+    assert code == 2 and "forest_log cannot be run on such data" in err

@@ -74,15 +74,61 @@ def test_more_fits_compile_nothing_and_change_none_of_the_others():
         experts._networks,
         experts._ridges,
         selector._mix,
+        selector._trusts,
+        selector._portfolios,
         inputs._prepare,
     )
+    few = selector.recommend(part, np.arange(80) % 2, 3, least=0.0)
     compiled = [program._cache_size() for program in programs]
     whole = selector.select(data, train, keys)
+    more = selector.recommend(whole, np.arange(80) % 2, 3, least=0.0)
     assert compiled == [program._cache_size() for program in programs]
     np.testing.assert_array_equal(whole.mixture.chosen[:2], part.mixture.chosen)
     np.testing.assert_allclose(
         whole.mixture.expected[:2], part.mixture.expected, atol=1e-4
     )
+    np.testing.assert_array_equal(more.order, few.order)
+
+
+def test_seeds_of_the_same_folds_share_the_kernels_and_draw_the_rest():
+    data = meta_dataset(noise=0.1)
+    train = np.tile(np.arange(80) < 60, (3, 1))
+    made = inputs.make_inputs(data, train, np.array([7, 8, 7], np.uint32))
+    kernels, trees = experts.kernel(made), experts.forest(made)
+    np.testing.assert_array_equal(kernels, np.broadcast_to(kernels[0], kernels.shape))
+    np.testing.assert_array_equal(trees[0], trees[2])
+    assert (trees[0] != trees[1]).any()
+    other = inputs.make_inputs(data, train[:, ::-1].copy(), made.key)
+    both = made._replace(
+        **{
+            name: np.concatenate([getattr(made, name)[:1], getattr(other, name)[:1]])
+            for name in inputs._MAPPED
+        }
+    )
+    np.testing.assert_allclose(experts.kernel(both)[0], kernels[0], atol=1e-6)
+    np.testing.assert_allclose(
+        experts.kernel(both)[1], experts.kernel(other)[0], atol=1e-6
+    )
+
+
+def test_a_loss_that_does_not_know_costs_pays_more():
+    """Candidate 1 is best on most tasks, and ruinous on the others."""
+    rng = np.random.default_rng(0)
+    data = meta_dataset(num_candidates=2)
+    costs = np.where(rng.random(80) < 0.7, 0.3, 4.0)
+    costs = np.stack([np.full(80, 0.4), costs], axis=1)
+    data = data._replace(
+        costs=costs, folds=np.arange(80)[None] % 5, descriptions=rng.random((80, 3))
+    )
+    train = np.arange(80)[None] % 5 > 0
+    made = inputs.make_inputs(data, train, np.zeros(1, np.uint32))
+    base = np.asarray(made.base / made.spread[:, None])[0, :, 0]
+
+    def paid(loss):
+        told = experts.network(made, loss).reshape(80, 2, 2)[..., 0] + base
+        return costs[np.arange(80), told.argmin(axis=1)][~train[0]].mean()
+
+    assert paid("mixture") < 0.45 < paid("best")
 
 
 def test_a_fit_knows_nothing_of_the_tasks_that_test_it():
