@@ -95,6 +95,8 @@ def evaluate(
                 made.append(told)
                 if not json:
                     screen.show_evaluation(told)
+                elif len(plans) > 1:
+                    print(f"{len(made)}/{len(plans)} {data.name}", file=sys.stderr)
                 # The next folder has other shapes; a process can hold so many.
                 jax.clear_caches()
         finally:

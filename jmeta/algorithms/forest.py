@@ -63,26 +63,32 @@ def draw_bag(
     train: Bool[Array, " tasks"],
     *,
     length: int,
-    fraction: float,
+    most: Float[Array, ""],
 ) -> Bag:
-    """Draw a fraction of the training tasks, family by family, without replacement.
+    """Draw training tasks without replacement, family by family.
 
-    The last family drawn may be in the bag in part; none of it is judged.
+    The bag ends with the last family that fits whole, so that a large one is left out
+    of some bags too. Only if the first does not fit, a part of it is taken.
 
     Args:
       key: decides the order of the families.
       families: of each task, in [0, tasks).
       train: which tasks may be drawn.
-      length: of `rows`, at least `fraction * tasks`.
-      fraction: of the training tasks.
+      length: of `rows`, at least `most`.
+      most: at most so many tasks, at least one.
     """
     num_tasks = train.shape[0]
     draws = jax.random.uniform(key, (num_tasks,))[families]
     draws = jnp.where(train, draws, 2.0)
     rows = jnp.argsort(draws)[:length]
     rows = jnp.pad(rows, (0, max(0, length - num_tasks)))
-    size = jnp.maximum((fraction * jnp.sum(train)).astype(jnp.int32), 1)
-    last = sort(draws)[size - 1]
+    most = jnp.maximum(most.astype(jnp.int32), 1)
+    ordered = sort(draws)
+    ends = jnp.append(ordered[1:] > ordered[:-1], True)
+    counts = jnp.arange(1, num_tasks + 1)
+    size = jnp.max(jnp.where(ends & (counts <= most), counts, 0))
+    size = jnp.where(size > 0, size, most).astype(jnp.int32)
+    last = ordered[size - 1]
     return Bag(rows=rows.astype(jnp.int32), size=size, judged=draws > last)
 
 

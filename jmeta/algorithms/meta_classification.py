@@ -116,7 +116,9 @@ def additive_fit(
     base = jnp.where(jnp.isfinite(base), base, 0.0)
     left = jnp.where(mask, jnp.abs(costs - level_of(base)[:, None] - base), 0.0)
     spread = 1.2533 * jnp.sum(left) / jnp.maximum(jnp.sum(mask), 1)
-    return base, jnp.where(spread > 1e-6, spread, 1.0)
+    # Below this it is rounding.
+    least = 1e-6 * jnp.max(jnp.where(mask, jnp.abs(costs), 0.0))
+    return base, jnp.where(spread > least, spread, 1.0)
 
 
 def _weights(loss: str | Mapping[str, float]) -> dict[str, float]:

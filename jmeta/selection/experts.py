@@ -46,7 +46,7 @@ KERNEL_TASKS = 768
 INNER_FOLDS = 5
 STEPS, BATCH, WIDTH = 400, 64, 64
 CHECKS = 10
-"""How often the network is judged on the inner fold left out; the best is kept."""
+"""How often the networks are judged, each on the inner fold that it left out."""
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
 FEATURE_DROPOUT, TEMPERATURE = 0.15, 0.3
@@ -74,8 +74,8 @@ def _most(inputs: Inputs) -> int:
 
 def _forest(inputs: Inputs, num_trees: Array, most: int) -> Array:
     num_tasks = len(inputs.train)
-    fraction = min(FRACTION, LARGEST_BAG / most)
-    length = -(-int(fraction * most + 1) // 32) * 32
+    length = -(-min(int(FRACTION * most + 1), LARGEST_BAG) // 32) * 32
+    size = jnp.minimum(FRACTION * jnp.sum(inputs.train), LARGEST_BAG)
     usable, count = _usable(inputs.x, inputs.train)
     targets = inputs.residuals()
     sketch = _sketches(inputs, targets)
@@ -87,7 +87,7 @@ def _forest(inputs: Inputs, num_trees: Array, most: int) -> Array:
             inputs.families,
             inputs.train,
             length=length,
-            fraction=fraction,
+            most=size,
         )
         leaves = grow(
             seed,
@@ -149,50 +149,44 @@ def forest(inputs: Inputs, num_trees: int | None = None) -> np.ndarray:
     return by_fits(lambda some: _forests(some, count, most=most), inputs)
 
 
-def _dense(x: Array, gaps: tuple[int, ...]) -> Array:
-    """Quantiles in [-1, 1], 0 where missing, then what is missing as 0 or 1.
-
-    Args:
-      x: descriptions of one fit.
-      gaps: places of the features that are missing somewhere.
-    """
-    missing = x == MISSING
-    values = jnp.where(missing, 0.0, 2.0 * x - 1.0)
-    told = missing[:, np.array(gaps, int)].astype(x.dtype)
+def _dense(inputs: Inputs) -> Array:
+    """Quantiles in [-1, 1], 0 where missing, then what is missing as 0 or 1."""
+    missing = inputs.x == MISSING
+    values = jnp.where(missing, 0.0, 2.0 * inputs.x - 1.0)
+    told = missing[:, inputs.gaps].astype(values.dtype)
     return jnp.concatenate([values, told], axis=1)
 
 
-def _gaps(inputs: Inputs) -> tuple[int, ...]:
-    missing = np.any(np.asarray(inputs.x) == MISSING, axis=(0, 1))
-    return tuple(np.flatnonzero(missing).tolist())
-
-
-def _ridge(inputs: Inputs, gaps: tuple[int, ...], most: int) -> Array:
+def _ridge(inputs: Inputs, most: int) -> Array:
     num_tasks = len(inputs.train)
     size = min(most, KERNEL_TASKS)
     draws = jax.random.uniform(jax.random.key(inputs.key), (num_tasks,))
     draws = jnp.where(inputs.train, draws[inputs.families], 2.0)
-    rows = jnp.argsort(draws)[:size]
+    order = jnp.argsort(draws)
+    rows = order[:size]
+    # The family at the cut is not learnt from: its other members would be judged by it.
+    cut = jnp.append(draws[order], 2.0)[size]
+    learnt = inputs.train[rows] & (draws[rows] < cut)
     place = jnp.full(num_tasks + 1, size).at[rows].set(jnp.arange(size))
-    away = kernel_ridge.distances(_dense(inputs.x, gaps), rows)
+    away = kernel_ridge.distances(_dense(inputs), rows)
     targets = inputs.residuals()
     return jax.lax.map(
         lambda noise: kernel_ridge.honest_ridge(
-            away, rows, inputs.train[rows], place[inputs.members], targets, noise
+            away, rows, learnt, place[inputs.members], targets, noise
         ),
         jnp.array(NOISES),
     )
 
 
-@functools.partial(jax.jit, static_argnames=("gaps", "most"))
-def _ridges(inputs: Inputs, gaps: tuple[int, ...], most: int) -> Array:
-    return jax.vmap(lambda fit: _ridge(fit, gaps, most), in_axes=(FITS,))(inputs)
+@functools.partial(jax.jit, static_argnames="most")
+def _ridges(inputs: Inputs, most: int) -> Array:
+    return jax.vmap(lambda fit: _ridge(fit, most), in_axes=(FITS,))(inputs)
 
 
 def kernel(inputs: Inputs) -> np.ndarray:
     """Ridge regression with a Laplacian kernel: `(fits, noises, tasks, outputs)`."""
     most = _most(inputs)
-    program = functools.partial(_ridges, gaps=_gaps(inputs), most=most)
+    program = functools.partial(_ridges, most=most)
     if most > KERNEL_TASKS:
         return by_fits(program, inputs)
     # All tasks are learnt from, so seeds of the same folds give the same.
@@ -252,15 +246,20 @@ def _dealt(key: Array, families: Array, train: Array) -> Array:
     return (jnp.argsort(jnp.argsort(draws)) % INNER_FOLDS)[families]
 
 
-def _member(inputs: Inputs, number: Array, gaps: tuple[int, ...], loss: str) -> Array:
-    """Residuals of all tasks by a network that has not seen one inner fold."""
+def _member(inputs: Inputs, number: Array, loss: str) -> tuple[Array, Array]:
+    """A network that has not seen one inner fold, each time that it is checked.
+
+    Returns:
+      Residuals of all tasks `(checks, tasks, outputs)`, and the regret on the inner
+      fold that was left out `(checks,)`.
+    """
     num_tasks, candidates, num_views = inputs.costs.shape
     algorithm = _algorithm(candidates, num_views, inputs.settings, loss)
     key = jax.random.key(inputs.key)
     held = (_dealt(key, inputs.families, inputs.train) == number) & inputs.train
     mine = inputs.train & ~held
     key = jax.random.fold_in(key, number)
-    x = _dense(inputs.x, gaps)
+    x = _dense(inputs)
     known = jnp.isfinite(inputs.costs)
     tasks = MetaExamples(
         description=x, costs=inputs.costs, mask=known & mine[:, None, None]
@@ -283,31 +282,35 @@ def _member(inputs: Inputs, number: Array, gaps: tuple[int, ...], loss: str) -> 
         )
         return made, jnp.sum(regret)
 
-    def check(carry: Any, numbers: Array) -> tuple[Any, None]:
-        state, kept, lowest = carry
+    def check(state: Any, numbers: Array) -> tuple[Any, tuple[Array, Array]]:
         state, _ = jax.lax.scan(step, state, numbers)
-        made, regret = judge(state)
-        kept = jnp.where(regret < lowest, made, kept)
-        return (state, kept, jnp.minimum(regret, lowest)), None
+        return state, judge(state)
 
     state = algorithm.init(key, tasks)
     numbers = jnp.arange(STEPS).reshape(CHECKS, -1)
-    (_, kept, _), _ = jax.lax.scan(check, (state, *judge(state)), numbers)
-    return (kept - inputs.base / inputs.spread).reshape(num_tasks, -1)
+    _, later = jax.lax.scan(check, state, numbers)
+    made, regrets = jax.tree.map(
+        lambda fresh, rest: jnp.concatenate([fresh[None], rest]), judge(state), later
+    )
+    above = made - inputs.base / inputs.spread
+    return above.reshape(len(regrets), num_tasks, -1), regrets
 
 
-def _network(inputs: Inputs, gaps: tuple[int, ...], loss: str) -> Array:
+def _network(inputs: Inputs, loss: str) -> Array:
     numbers = jnp.arange(INNER_FOLDS)
-    made = jax.vmap(lambda number: _member(inputs, number, gaps, loss))(numbers)
+    made, regrets = jax.vmap(lambda number: _member(inputs, number, loss))(numbers)
+    # How long each learns is decided by the others, on tasks that it does not judge.
+    best = jnp.argmin(jnp.sum(regrets, axis=0) - regrets, axis=1)
+    made = jax.vmap(lambda checks, place: checks[place])(made, best)
     inner = _dealt(jax.random.key(inputs.key), inputs.families, inputs.train)
     judged = (inner == numbers[:, None]) | ~inputs.train
     total = jnp.sum(jnp.where(judged[:, :, None], made, 0.0), axis=0)
     return total / jnp.sum(judged, axis=0)[:, None]
 
 
-@functools.partial(jax.jit, static_argnames=("gaps", "loss"))
-def _networks(inputs: Inputs, gaps: tuple[int, ...], loss: str) -> Array:
-    return jax.vmap(lambda fit: _network(fit, gaps, loss), in_axes=(FITS,))(inputs)
+@functools.partial(jax.jit, static_argnames="loss")
+def _networks(inputs: Inputs, loss: str) -> Array:
+    return jax.vmap(lambda fit: _network(fit, loss), in_axes=(FITS,))(inputs)
 
 
 def network(inputs: Inputs, loss: str = "mixture") -> np.ndarray:
@@ -318,4 +321,4 @@ def network(inputs: Inputs, loss: str = "mixture") -> np.ndarray:
       loss: as `jmeta.algorithms.meta_classification` takes it. Those that are no
         estimates of costs only say who should be chosen.
     """
-    return by_fits(functools.partial(_networks, gaps=_gaps(inputs), loss=loss), inputs)
+    return by_fits(functools.partial(_networks, loss=loss), inputs)

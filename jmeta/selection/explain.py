@@ -18,7 +18,7 @@ __all__ = ["advise", "unit_of"]
 NEAREST = 3
 """Of how many families the nearest task is told."""
 
-ENDS = 0.05, 0.95
+ENDS, ENOUGH = (0.05, 0.95), 19
 
 
 class _Scale(NamedTuple):
@@ -50,10 +50,10 @@ def _told(scale: _Scale, value: float, errors: np.ndarray) -> dict[str, float]:
     """An expected cost with the interval that errors made before leave it.
 
     As many of those errors as there are, and one more, make the ends: so that they
-    hold for the next one.
+    hold for the next one. Fewer than `ENOUGH` of them say nothing about the ends.
     """
-    low, high = value, value
-    if len(errors):
+    low, high = -math.inf, math.inf
+    if len(errors) >= ENOUGH:
         low, high = np.quantile(value + errors, ENDS, method="weibull")
     ends = np.clip([value, low, high], scale.low, scale.high) * scale.sign
     return {

@@ -45,7 +45,8 @@ class Inputs(NamedTuple):
         the task's level say.
       train: which tasks the fit may learn from.
       families: of the tasks, in [0, tasks).
-      members: places of each family's tasks, with `tasks` as padding.
+      members: places of each family's tasks with costs, `tasks` as padding.
+      gaps: places of the features that are missing on a task with costs.
       settings: of the candidates, in [0, 1] (see `encode_settings`); without columns
         where they are not known, or where every candidate ran on every task.
       key: decides the fit's draws.
@@ -58,6 +59,7 @@ class Inputs(NamedTuple):
     train: Bool[Array, "*fits tasks"]
     families: Int[Array, " tasks"]
     members: Int[Array, "families size"]
+    gaps: Int[Array, " missing"]
     settings: Float[Array, "candidates columns"]
     key: UInt[Array, "*fits"]
 
@@ -128,10 +130,11 @@ def views(data: MetaDataset) -> np.ndarray:
     costs = objective(data)
     if data.metric.cutoff is not None:
         return np.stack([costs, np.log10(np.maximum(costs, 0) + 1.0)], axis=-1)
-    below = np.sum(costs[:, :, None] > costs[:, None, :], axis=2)
-    same = np.sum(costs[:, :, None] == costs[:, None, :], axis=2)
-    ranks = (below + same / 2) / np.maximum(np.isfinite(costs).sum(1), 1)[:, None]
-    return np.stack([costs, np.where(np.isfinite(costs), ranks, np.nan)], axis=-1)
+    from scipy.stats import rankdata  # Slow to import.
+
+    ran = np.maximum(np.isfinite(costs).sum(axis=1, keepdims=True), 1)
+    ranks = (rankdata(costs, axis=1, nan_policy="omit") - 0.5) / ran
+    return np.stack([costs, ranks], axis=-1)
 
 
 def quantiles(
@@ -199,15 +202,16 @@ def _prepare(
     return jax.vmap(one)(descriptions, train)
 
 
-def _members(families: np.ndarray) -> np.ndarray:
-    """`(families, size)` places of each family's tasks; `tasks` as padding."""
+def _members(families: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """`(families, size)` places of each family's known tasks; `tasks` as padding."""
     order = np.argsort(families, kind="stable")
+    order = order[known[order]]
     _, starts, counts = np.unique(
         families[order], return_index=True, return_counts=True
     )
     place = starts[:, None] + np.arange(counts.max())
     inside = np.arange(counts.max()) < counts[:, None]
-    return np.where(inside, order[np.minimum(place, len(order) - 1)], len(order))
+    return np.where(inside, order[np.minimum(place, len(order) - 1)], len(families))
 
 
 def make_inputs(
@@ -236,6 +240,7 @@ def make_inputs(
     ran = np.isfinite(data.costs)
     if data.settings is not None and not ran[ran.any(axis=1)].all():
         known = encode_settings(data.settings)
+    missing = ~np.isfinite(described[:, ran.any(axis=1)]).all(axis=(0, 1))
     settings = jnp.asarray(known, jnp.float32)
     prepare = functools.partial(_prepare, costs, settings)
     x, base, spread = chunked(prepare, (described, train), fits_at_once())
@@ -246,7 +251,8 @@ def make_inputs(
         spread=jnp.asarray(spread),
         train=jnp.asarray(train),
         families=jnp.asarray(data.families, jnp.int32),
-        members=jnp.asarray(_members(data.families), jnp.int32),
+        members=jnp.asarray(_members(data.families, ran.any(axis=1)), jnp.int32),
+        gaps=jnp.asarray(np.flatnonzero(missing), jnp.int32),
         settings=settings,
         key=jnp.asarray(keys, jnp.uint32),
     )

@@ -3,7 +3,7 @@
 Experts are stacked: weights that predict the measured costs best, drawn toward equal
 ones. A recipe says on which scale of costs to choose, and how far a candidate must be
 ahead of the single best. A meta-dataset of a hundred tasks can hardly tell recipes
-apart, so the plain one is left only for one that is surely better.
+apart, so the plain one is left only for one that is clearly better.
 
 Source: stacking with weights from 0, Breiman, 1996,
 https://doi.org/10.1007/BF00117832.
@@ -67,7 +67,7 @@ class Mixture(NamedTuple):
       reference: place of the single best.
       gain: mean cost saved on training tasks against the single best, with what the
         descriptions cost taken off, by what was decided on other tasks.
-      error: the standard error of that mean.
+      error: the standard error of that mean, families being independent.
     """
 
     weights: Float[Array, "experts views"]
@@ -135,14 +135,24 @@ def _choose(
     return jnp.where(lowest < scores[:, reference] - margin, best, reference)
 
 
-def _surely_best(costs: Float[Array, "recipes tasks"], tasks: Array) -> Array:
-    """The first recipe, unless the best one saves more than a standard error."""
+def _mean_and_error(
+    values: Float[Array, " tasks"], tasks: Array, families: Array
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The mean, and its standard error where tasks of a family are not independent."""
     count = jnp.maximum(jnp.sum(tasks), 1)
+    mean = jnp.sum(jnp.where(tasks, values, 0.0)) / count
+    apart = jnp.where(tasks, values - mean, 0.0)
+    sums = jnp.zeros_like(apart).at[families].add(apart)
+    return mean, jnp.sqrt(jnp.sum(jnp.square(sums))) / count
+
+
+def _clearly_best(
+    costs: Float[Array, "recipes tasks"], tasks: Array, families: Array
+) -> Array:
+    """The first recipe, unless the best one saves more than a standard error."""
     best = jnp.argmin(jnp.sum(jnp.where(tasks, costs, 0.0), axis=1))
-    saved = costs[0] - costs[best]
-    mean = jnp.sum(jnp.where(tasks, saved, 0.0)) / count
-    variance = jnp.sum(jnp.where(tasks, jnp.square(saved - mean), 0.0)) / count
-    return jnp.where(mean > jnp.sqrt(variance / count), best, 0)
+    mean, error = _mean_and_error(costs[0] - costs[best], tasks, families)
+    return jnp.where(mean > error, best, 0)
 
 
 def choose_mixture(
@@ -153,7 +163,7 @@ def choose_mixture(
     reference: Int[Array, ""],
     reference_paid: Float[Array, " tasks"],
     train: Bool[Array, " tasks"],
-    parts: Int[Array, " tasks"],
+    families: Int[Array, " tasks"],
 ) -> Mixture:
     """Stack the experts, and settle how to choose, on the training tasks.
 
@@ -166,8 +176,9 @@ def choose_mixture(
       reference: place of the single best.
       reference_paid: what always choosing it costs, without descriptions.
       train: which tasks to decide on.
-      parts: in [0, `PARTS`); the gain is of each part by what was decided on the
-        others, since what was fitted to tasks looks better on them than it is.
+      families: of the tasks, in [0, tasks); in `PARTS` parts. The gain is of each
+        part by what was decided on the others, since what was fitted to tasks looks
+        better on them than it is.
     """
     able = jnp.any(jnp.isfinite(measured[:, :, 0]) & train[:, None], axis=0)
     scales, margins = jnp.asarray(RECIPES.scale), jnp.asarray(RECIPES.margin)
@@ -185,19 +196,16 @@ def choose_mixture(
             return chosen, jnp.take_along_axis(paid, chosen[:, None], axis=1)[:, 0]
 
         chosen, costs = jax.lax.map(cost, (scales, margins))
-        best = _surely_best(costs, tasks)
+        best = _clearly_best(costs, tasks, families)
         return weights, best, above, chosen[best], costs[best]
 
     def crossed(part: Array) -> Array:
         """The cost on a part of the tasks of what was decided on the others."""
-        here = train & (parts == part)
+        here = train & (families % PARTS == part)
         return jnp.where(here, decide(train & ~here)[4], 0.0)
 
     saved = reference_paid - jnp.sum(jax.lax.map(crossed, jnp.arange(PARTS)), axis=0)
-    count = jnp.maximum(jnp.sum(train), 1)
-    gain = jnp.sum(jnp.where(train, saved, 0.0)) / count
-    variance = jnp.sum(jnp.where(train, (saved - gain) ** 2, 0.0)) / count
-
+    gain, error = _mean_and_error(saved, train, families)
     weights, best, above, chosen, _ = decide(train)
     above = above[..., 0]
     errors = jnp.where(jnp.isfinite(measured[..., 0]), measured[..., 0] - above, 0.0)
@@ -210,5 +218,5 @@ def choose_mixture(
         chosen=chosen,
         reference=reference,
         gain=gain,
-        error=jnp.sqrt(variance / count),
+        error=error,
     )

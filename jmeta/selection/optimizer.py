@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from jmeta.base import Proposals
 from jmeta.data.records import MetaDataset
 from jmeta.errors import InputError
-from jmeta.evaluation import Recommended, mean_costs
+from jmeta.evaluation import Recommended, mean_costs, objective
 from jmeta.selection.inputs import make_inputs
 from jmeta.selection.proposer import proposals
 from jmeta.selection.settings import SettingsSpace, read_space
@@ -134,9 +134,8 @@ def learn(data: MetaDataset, train: np.ndarray, keys: np.ndarray) -> Learnt:
             "is no space to propose settings in; give them in candidates.csv or leave "
             "meta_optimizer out."
         )
-    rest = np.stack(
-        [mean_costs(data.costs[row]).argsort(kind="stable") for row in train]
-    )
+    paid = objective(data)
+    rest = np.stack([mean_costs(paid[row]).argsort(kind="stable") for row in train])
     frame = data.settings.iloc[places].reset_index(drop=True)
     space = read_space(frame)
     settings = space.encode(frame)

@@ -22,7 +22,7 @@ STEPS = 3
 SHARE = 0.1
 """Of the cutoff that a schedule may take."""
 
-SURE = 1.0
+SURE = 2.0
 """Standard errors by which a step must save; it is the best of many on these tasks."""
 
 LENGTHS = 0.5 ** np.arange(9.0, -1.0, -1.0)

@@ -59,7 +59,7 @@ def _trained(
         feature_dropout=FEATURE_DROPOUT,
     )
     _, good = jax.lax.top_k(-paid, min(GOOD, len(settings)))
-    known = jnp.isfinite(inputs.costs[..., 0])
+    known = jnp.isfinite(inputs.costs[..., 0]) & mine[:, None]
     x = jnp.where(inputs.x == MISSING, jnp.nan, inputs.x)
     # Training tasks alone, some of them twice: the scaler must see no others.
     count = jnp.maximum(jnp.sum(mine), 1)

@@ -16,7 +16,7 @@ from jmeta.data.records import MetaDataset
 from jmeta.evaluation import Recommended, mean_costs, objective, paid
 from jmeta.selection import experts
 from jmeta.selection.inputs import FITS, Inputs, by_fits, chunked, make_inputs
-from jmeta.selection.mixture import PARTS, Mixture, choose_mixture
+from jmeta.selection.mixture import Mixture, choose_mixture
 from jmeta.selection.sets import Trust, portfolio_of, settle_trust
 from jmeta.types import Array
 
@@ -108,7 +108,7 @@ def _mix_one(
         reference,
         reference_costs,
         inputs.train,
-        inputs.families % PARTS,
+        inputs.families,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jmeta.data.records import MetaDataset
 from jmeta.errors import InputError
-from jmeta.evaluation import by_regret, grouped_folds, scores, summary
+from jmeta.evaluation import Recommended, by_regret, grouped_folds, scores, summary
 from jmeta.floors import FLOORS, floors_for, recommend_by
 from jmeta.selection.optimizer import WAYS, chosen_ways, has_settings, learn, propose
 from jmeta.selection.presolve import presolved, schedules
@@ -142,7 +142,11 @@ def _ours(
     size, least = 1, -math.inf
     if by_regret(data):
         size, least = min(SIZE, len(data.candidates)), 0.0
-    made = [recommend(selected, fits, size, least=least) for fits in asked]
+    rows = np.tile(np.arange(len(data.tasks)), num_seeds)
+    told = recommend(selected, np.concatenate(asked), size, least=least, rows=rows)
+    made = [
+        Recommended(*parts) for parts in zip(*(np.split(x, num_seeds) for x in told))
+    ]
     found = _told([scores(data, row, one) for row, one in zip(folds, made)])
     seconds = (time.perf_counter() - start) / num_seeds
     count = {"abstained": int(selected.abstained.sum()), "fits": len(train)}

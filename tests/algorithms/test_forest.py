@@ -33,10 +33,10 @@ def tasks():
     return x, targets, families, train
 
 
-def bag_of(tasks, seed=0, fraction=0.632):
+def bag_of(tasks, seed=0, most=47.4):
     _, _, families, train = tasks
     return forest.draw_bag(
-        jax.random.key(seed), families, train, length=LENGTH, fraction=fraction
+        jax.random.key(seed), families, train, length=LENGTH, most=jnp.asarray(most)
     )
 
 
@@ -45,7 +45,7 @@ def test_a_bag_holds_training_tasks_and_judges_no_family_that_it_holds(tasks, se
     _, _, families, train = tasks
     bag = bag_of(tasks, seed)
     inside = np.asarray(bag.rows)[: int(bag.size)]
-    assert int(bag.size) == int(0.632 * 75)
+    assert int(bag.size) == 45  # The most families of three that fit.
     assert len(set(inside.tolist())) == len(inside)
     assert np.asarray(train)[inside].all()
     judged = np.asarray(bag.judged)
@@ -53,6 +53,30 @@ def test_a_bag_holds_training_tasks_and_judges_no_family_that_it_holds(tasks, se
     held = set(np.asarray(families)[inside].tolist())
     assert not held & set(np.asarray(families)[judged].tolist())
     assert judged[np.asarray(train)].any()
+
+
+def test_a_family_of_more_than_a_third_is_left_out_of_some_bags():
+    families = jnp.where(jnp.arange(80) < 40, 0, jnp.arange(80))
+    judged = np.zeros(80)
+    for seed in range(20):
+        bag = forest.draw_bag(
+            jax.random.key(seed),
+            families,
+            jnp.ones(80, bool),
+            length=64,
+            most=jnp.asarray(0.632 * 80),
+        )
+        judged += np.asarray(bag.judged)
+        assert 1 <= int(bag.size) <= 50
+    assert (judged > 0).all()
+
+
+def test_of_one_family_that_does_not_fit_a_part_is_taken():
+    none = jnp.zeros(80, int)
+    bag = forest.draw_bag(
+        jax.random.key(0), none, jnp.ones(80, bool), length=64, most=jnp.asarray(50.0)
+    )
+    assert int(bag.size) == 50 and not np.asarray(bag.judged).any()
 
 
 def test_a_tree_finds_the_feature_that_decides(tasks):

@@ -14,7 +14,7 @@ def setting(seed=0, num_tasks=200, candidates=4):
     return rng, measured
 
 
-def choose(experts, measured, train=None, base=None, parts=None):
+def choose(experts, measured, train=None, base=None, families=None):
     num_tasks, candidates, _ = measured.shape
     base = np.zeros((candidates, 2)) if base is None else base
     costs = measured[..., 0] + base[:, 0]
@@ -27,7 +27,7 @@ def choose(experts, measured, train=None, base=None, parts=None):
         jnp.asarray(reference),
         jnp.asarray(costs[:, reference], jnp.float32),
         jnp.ones(num_tasks, bool) if train is None else jnp.asarray(train),
-        jnp.arange(num_tasks) % mixture.PARTS,
+        jnp.arange(num_tasks) if families is None else jnp.asarray(families),
     )
 
 
@@ -115,6 +115,17 @@ def test_a_scale_that_is_surely_better_is_taken():
     measured[..., 1] = said[..., 1]
     made = choose([said], measured)
     assert made.scale.tolist() == [1.0, 0.0]
+
+
+def test_tasks_of_a_family_are_not_counted_as_independent():
+    rng, measured = setting(num_tasks=200)
+    said = measured + 2 * rng.normal(size=measured.shape)
+    copies = np.tile(np.arange(50), 4)
+    measured, said = measured[copies], said[copies]
+    alone = choose([said[:50]], measured[:50])
+    apart, kept = choose([said], measured), choose([said], measured, families=copies)
+    assert kept.error > 1.7 * apart.error
+    np.testing.assert_allclose(kept.error, alone.error, rtol=0.3)
 
 
 def test_the_gain_of_luck_is_not_believed():

@@ -68,7 +68,7 @@ def best_schedule(data, selected, fit):
                 continue
             for solver in range(len(data.candidates)):
                 saved = now - mean_costs([*steps, (solver, seconds)])
-                if saved.mean() > saved.std() / len(saved) ** 0.5:
+                if saved.mean() > presolve.SURE * saved.std() / len(saved) ** 0.5:
                     found.append((round(saved.mean(), 6), (solver, seconds)))
         if not found:
             break

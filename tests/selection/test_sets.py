@@ -69,6 +69,7 @@ def fit(costs, x, families=None):
         train=jnp.arange(num_tasks) < 60,
         families=jnp.asarray(families, jnp.int32),
         members=jnp.arange(num_tasks)[:, None],
+        gaps=jnp.zeros(0, int),
         settings=jnp.zeros((candidates, 0)),
         key=jnp.uint32(0),
     )
