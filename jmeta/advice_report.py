@@ -40,8 +40,8 @@ def about(made: Mapping[str, Any]) -> list[str]:
         return [
             *told,
             f"It abstains: on known tasks choosing by descriptions gained {mean} "
-            f"(standard error {error}) in {made['unit']}, which is not surely more "
-            "than 0. So the single best is the choice for every task, and nothing "
+            f"(standard error {error}) in {made['unit']}, which may well be "
+            "nothing. So the single best is the choice for every task, and nothing "
             "needs to be described.",
         ]
     told.append(

@@ -12,6 +12,7 @@ from jmeta.evaluation import by_regret, objective
 from jmeta.selection.answers import Answers, Report, answers
 from jmeta.selection.attribution import varying
 from jmeta.selection.nearness import Nearness, nearness, outside
+from jmeta.selection.selector import feature_sets
 
 __all__ = ["advise", "unit_of"]
 
@@ -198,13 +199,16 @@ def _advice(
     }
 
 
-def _steps(data: MetaDataset, used: np.ndarray) -> list[dict[str, Any]]:
-    """The steps whose descriptions are used, and their mean seconds."""
+def _steps(data: MetaDataset, found: Answers) -> list[dict[str, Any]]:
+    """The steps that are computed, and their mean seconds."""
+    if found.abstained:
+        return []
+    sets = feature_sets(data)
+    taken = next(one for one in sets if (one.usable == found.usable).all())
     seconds = data.group_costs.mean(axis=0)
     return [
-        {"step": group.name, "seconds": float(seconds[place])}
-        for place, group in enumerate(data.groups)
-        if used[list(group.features)].any()
+        {"step": data.groups[place].name, "seconds": float(seconds[place])}
+        for place in taken.steps
     ]
 
 
@@ -268,7 +272,7 @@ def advise(
         "descriptions": {
             "used": [data.features[place] for place in np.flatnonzero(known.used)],
             "of": len(data.features),
-            "steps": _steps(data, known.used),
+            "steps": _steps(data, found),
         },
         "usual_distance": near.usual,
         "tasks": [

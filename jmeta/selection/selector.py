@@ -23,7 +23,8 @@ from jmeta.types import Array
 __all__ = ["Selected", "feature_sets", "recommend", "select"]
 
 SURE = 0.5
-"""Standard errors by which the gain must be above zero; otherwise a fit abstains."""
+"""Standard errors by which the gain must be above zero, or a fit abstains: the chances
+that there is one are then two in three or better."""
 
 TASKS_AT_ONCE = 16
 """Of which portfolios are made in one call."""
@@ -55,10 +56,12 @@ class FeatureSet(NamedTuple):
     Attributes:
       usable: `(features,)` bool.
       charge: `(tasks,)` seconds.
+      steps: places of the groups that are computed.
     """
 
     usable: np.ndarray
     charge: np.ndarray
+    steps: tuple[int, ...]
 
 
 def feature_sets(data: MetaDataset) -> list[FeatureSet]:
@@ -67,10 +70,13 @@ def feature_sets(data: MetaDataset) -> list[FeatureSet]:
     Steps are left out from the one that costs most on average; a set is kept if it
     costs at most half of the one before. A step goes with what it requires.
     """
+    kept = list(range(len(data.groups)))
     whole = FeatureSet(
-        usable=np.ones(len(data.features), bool), charge=data.group_costs.sum(1)
+        usable=np.ones(len(data.features), bool),
+        charge=data.group_costs.sum(1),
+        steps=tuple(kept),
     )
-    sets, kept = [whole], list(range(len(data.groups)))
+    sets = [whole]
     names, usable = [group.name for group in data.groups], whole.usable.copy()
     for place in np.argsort(-data.group_costs.mean(0), kind="stable"):
         if place not in kept:
@@ -89,7 +95,7 @@ def feature_sets(data: MetaDataset) -> list[FeatureSet]:
             break
         before = sets[-1].charge.mean()
         if before > 0 and charge.mean() <= before / 2:
-            sets.append(FeatureSet(usable=usable.copy(), charge=charge))
+            sets.append(FeatureSet(usable.copy(), charge, tuple(kept)))
     return sets
 
 

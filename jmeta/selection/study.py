@@ -214,7 +214,8 @@ def evaluate(
         report(data.name, len(methods), len(methods), {})
     train, _, _ = fits_of(folds)
     for one in found.values():
-        one["tasks_per_second"] = train.sum() / num_seeds / max(one["seconds"], 1e-9)
+        seconds = num_seeds * max(one["seconds"], 1e-9)
+        one["tasks_per_second"] = float(train.sum() / seconds)
     return {
         "name": data.name,
         "metric": "regret" if by_regret(data) else "npar10",
