@@ -24,7 +24,7 @@ BARS: dict[str, tuple[Any, ...]] = {
     "pmlb-algorithms": ("single best",),
     "pmlb-boosting": ("single best",),
 }
-"""Regret at 1, 5 and 10 that jmeta should be below; a forest's, where it is a number."""
+"""Regret at 1, 5 and 10 that jmeta should be below."""
 
 
 def seconds(folder: pathlib.Path) -> None:
@@ -39,83 +39,101 @@ def seconds(folder: pathlib.Path) -> None:
     print(f"jmeta-0 is faster on {faster:.0%}\n")
 
 
+def load(folder: pathlib.Path, kind: str) -> list[dict[str, Any]]:
+    """Evaluations with the methods of both files: jmeta's, and the floors' beside."""
+    made = json.loads((folder / f"evaluate-{kind}.json").read_text())
+    beside = json.loads((folder / f"evaluate-{kind}-floors.json").read_text())
+    more = {one["name"]: one["methods"] for one in beside}
+    return [one | {"methods": one["methods"] | more[one["name"]]} for one in made]
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    """As Markdown."""
+    for row in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(row)} |")
+    print()
+
+
 def regrets(folder: pathlib.Path) -> None:
     """A row a meta-dataset, regret at 1 / 5 / 10."""
-    made = json.loads((folder / "evaluate-tables.json").read_text())
-    names = list(made[0]["methods"])
-    print(f"| meta-dataset | {' | '.join(names)} |")
-    print("|---" * (len(names) + 1) + "|")
+    made = load(folder, "tables")
+    rows = []
     for one in made:
-        cells = []
-        for name in names:
-            found = one["methods"][name]
+        cells = [one["name"]]
+        for found in one["methods"].values():
             values = [found[metric] for metric in found["intervals"]]
             cells.append(" / ".join(f"{value:.3f}"[1:] for value in values))
-        print(f"| {one['name']} | {' | '.join(cells)} |")
-    print()
+        rows.append(cells)
+    table(["meta-dataset", *made[0]["methods"]], rows)
+
+
+def bars(folder: pathlib.Path) -> None:
+    """What was to be reached on the tables, and what was."""
+    rows = []
+    for one in load(folder, "tables"):
+        found, wanted = one["methods"], BARS.get(one["name"], ())
+        for place, metric in enumerate(found["jmeta"]["intervals"]):
+            bar = wanted[place] if place < len(wanted) else None
+            bar = found["single_best"][metric] if bar == "single best" else bar
+            ours = found["jmeta"][metric]
+            best = min(found[name][metric] for name in ("portfolio", "forest"))
+            limits = [bar] if bar is not None else []
+            limits += [best + 0.001] if place else []
+            met = all(ours <= limit for limit in limits)
+            shown = ["" if bar is None else f"{bar:.3f}", f"{best:.3f}"]
+            told = "" if not limits else "met" if met else "missed"
+            size = metric.split("@")[1]
+            rows.append([one["name"], size, f"{ours:.3f}", *shown, told])
+    head = ["meta-dataset", "@", "jmeta", "bar", "better of portfolio and forest", ""]
+    table(head, rows)
 
 
 def par10(folder: pathlib.Path) -> None:
     """nPAR10 of every scenario, and the mean over those with published numbers."""
-    made: list[dict[str, Any]] = json.loads(
-        (folder / "evaluate-aslib.json").read_text()
-    )
-    forests = json.loads((folder / "evaluate-aslib-forest.json").read_text())
-    names = list(dict.fromkeys(n for one in made for n in one["methods"]))
-    values = {
+    made = load(folder, "aslib")
+    found = {
         one["name"]: {name: m["npar10"] for name, m in one["methods"].items()}
         for one in made
     }
-    rows = pd.DataFrame(values).T[names]
-    for one in forests:
-        for name, found in one["methods"].items():
-            rows.loc[one["name"], name] = found["npar10"]
-    published = rows.drop(index=[name for name in UNPUBLISHED if name in rows.index])
-    rows.loc[f"mean of the {len(published)} with published numbers"] = published.mean()
-    print(f"| scenario | {' | '.join(rows)} |")
-    print("|---" * (len(rows.columns) + 1) + "|")
-    for name, row in rows.iterrows():
-        cells = ["" if pd.isna(value) else f"{value:.3f}" for value in row]
-        print(f"| {name} | {' | '.join(cells)} |")
-    print()
+    values = pd.DataFrame(found).T.drop(columns="single_best")
+    published = values.drop(index=[n for n in UNPUBLISHED if n in values.index])
+    values.loc[f"mean of {len(published)}"] = published.mean()
+    rows = [
+        [str(name), *("" if pd.isna(v) else f"{v:.3f}" for v in row)]
+        for name, row in zip(values.index, values.to_numpy())
+    ]
+    table(["scenario", *values.columns], rows)
+
+
+def optimizer(folder: pathlib.Path) -> None:
+    """Of the meta-optimizer and what stands beside it, first choice and five."""
+    made = json.loads((folder / "evaluate-optimizer.json").read_text())
+    head = ["meta-dataset", *made[0]["methods"]]
+    rows = [
+        [
+            one["name"],
+            *(
+                f"{found['regret@1']:.3f} / {found['regret@5']:.3f}"
+                for found in one["methods"].values()
+            ),
+        ]
+        for one in made
+    ]
+    table(head, rows)
 
 
 def times(folder: pathlib.Path) -> None:
-    """What all folders took together, all seeds."""
-    for name in ("evaluate-aslib.json", "evaluate-tables.json"):
-        made = json.loads((folder / name).read_text())
-        took = [one["methods"]["jmeta"]["seconds"] * one["seeds"] for one in made]
-        print(f"{name}: jmeta on {len(made)} folders, {sum(took):.0f} s in all")
-    print()
-
-
-def bars(folder: pathlib.Path) -> None:
-    """First choices, fives and tens beside what they were meant to beat."""
-    made = json.loads((folder / "evaluate-tables.json").read_text())
-    print("| meta-dataset | @ | jmeta | bar | better of portfolio and forest |")
-    print("|---" * 5 + "|")
-    for one in made:
-        ours, floors = one["methods"]["jmeta"], one["methods"]
-        wanted = BARS.get(one["name"], ())
-        for place, metric in enumerate(ours["intervals"]):
-            bar = wanted[place] if place < len(wanted) else None
-            if bar == "single best":
-                bar = floors["single_best"][metric]
-            best = min(floors[name][metric] for name in ("portfolio", "forest"))
-            fits = bar is None or round(ours[metric], 3) <= round(bar, 3)
-            if place:
-                fits = fits and ours[metric] <= best + 0.001
-            told = f"{ours[metric]:.3f}" + ("" if fits else " (missed)")
-            shown = "" if bar is None else f"{bar:.3f}"
-            size = metric.split("@")[1]
-            print(f"| {one['name']} | {size} | {told} | {shown} | {best:.3f} |")
+    """What training and judging jmeta took in all, and what a forest took."""
+    for kind in ("aslib", "tables"):
+        made = load(folder, kind)
+        for name in ("jmeta", "forest"):
+            took = [one["methods"][name]["seconds"] for one in made]
+            print(f"{kind}, {name}: {sum(took):.0f} s a seed, {len(took)} folders")
     print()
 
 
 if __name__ == "__main__":
     results = pathlib.Path(sys.argv[1])
     seconds(results)
-    regrets(results)
-    par10(results)
-    times(results)
-    bars(results)
+    for told in (regrets, bars, par10, optimizer, times):
+        told(results)
