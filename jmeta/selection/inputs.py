@@ -203,9 +203,8 @@ def _prepare(
 
 
 def _members(families: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """`(families, size)` places of each family's known tasks; `tasks` as padding."""
-    order = np.argsort(families, kind="stable")
-    order = order[known[order]]
+    """`(families, size)` places of the known tasks; `tasks` as padding."""
+    order = known[np.argsort(families[known], kind="stable")]
     _, starts, counts = np.unique(
         families[order], return_index=True, return_counts=True
     )
@@ -238,9 +237,10 @@ def make_inputs(
     # nothing but noise (measured on auto-sklearn's and PMLB's tables).
     known = np.zeros((len(data.candidates), 0))
     ran = np.isfinite(data.costs)
-    if data.settings is not None and not ran[ran.any(axis=1)].all():
+    known_tasks = np.flatnonzero(ran.any(axis=1))
+    if data.settings is not None and not ran[known_tasks].all():
         known = encode_settings(data.settings)
-    missing = ~np.isfinite(described[:, ran.any(axis=1)]).all(axis=(0, 1))
+    missing = ~np.isfinite(described[:, known_tasks]).all(axis=(0, 1))
     settings = jnp.asarray(known, jnp.float32)
     prepare = functools.partial(_prepare, costs, settings)
     x, base, spread = chunked(prepare, (described, train), fits_at_once())
@@ -251,7 +251,7 @@ def make_inputs(
         spread=jnp.asarray(spread),
         train=jnp.asarray(train),
         families=jnp.asarray(data.families, jnp.int32),
-        members=jnp.asarray(_members(data.families, ran.any(axis=1)), jnp.int32),
+        members=jnp.asarray(_members(data.families, known_tasks), jnp.int32),
         gaps=jnp.asarray(np.flatnonzero(missing), jnp.int32),
         settings=settings,
         key=jnp.asarray(keys, jnp.uint32),
