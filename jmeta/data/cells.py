@@ -4,6 +4,7 @@ import ast
 import csv
 import gzip
 import io
+import json
 import math
 import os
 import warnings
@@ -29,6 +30,7 @@ __all__ = [
     "print_setting",
     "print_table",
     "read_cells",
+    "read_json",
     "read_optional",
     "read_text",
     "setting_records",
@@ -71,6 +73,20 @@ def existing_folder(path: str | os.PathLike[str]) -> Path:
     if folder.exists():
         raise InputError(f"{what} is a file; name the folder that holds it.")
     raise InputError(f"there is no folder {what}; check its path.")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+      InputError: if there is none, or it is no JSON; names the line.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{str(path)!r}: line {error.lineno} is no JSON: {error.msg}."
+        ) from None
 
 
 def read_text(path: Path) -> str:

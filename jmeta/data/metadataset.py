@@ -20,8 +20,8 @@ from jmeta.data.cells import (
     print_setting,
     print_table,
     read_cells,
+    read_json,
     read_optional,
-    read_text,
     setting_records,
 )
 from jmeta.data.columns import quote
@@ -157,12 +157,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     usual |= {"cutoff": None, "groups": []}
     if not path.is_file():
         return usual
-    try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{str(path)!r}: line {error.lineno} is no JSON: {error.msg}."
-        ) from None
+    found = read_json(path)
     meta = usual | (found if isinstance(found, dict) else {"name": None})
     texts = isinstance(meta["name"], str) and isinstance(meta["metric"], str)
     cutoff = meta["cutoff"]

@@ -9,7 +9,6 @@ Source: Pfisterer et al., 2022, https://arxiv.org/abs/2109.03670;
 https://github.com/slds-lmu/yahpo_gym.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jmeta.data.cells import existing_folder, read_text
+from jmeta.data.cells import existing_folder, read_json
 from jmeta.data.onnx_graphs import Graph, read_graph
 from jmeta.data.surrogate_settings import (
     Hyperparameter,
@@ -193,12 +192,7 @@ def _settings(folder: Path, layout: Layout) -> dict[str, Hyperparameter]:
 
 
 def _json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{str(path)!r}: line {error.lineno} is no JSON: {error.msg}."
-        ) from None
+    found = read_json(path)
     lacking = [k for k in keys if not isinstance(found, dict) or k not in found]
     if lacking:
         raise InputError(

@@ -35,7 +35,8 @@ FEW_TREES = 30
 """Enough to tell which descriptions are worth their cost."""
 
 FRACTION, LARGEST_BAG = 0.632, 2048
-"""Of the training tasks in a tree's bag: what a bootstrap holds of different ones."""
+"""Of the training tasks in a tree's bag: what a bootstrap holds of different ones, and
+at most so many."""
 
 NOISES = (0.1, 0.3, 1.0)
 """Of the kernel expert; each is an expert of its own."""
@@ -146,7 +147,7 @@ def forest(inputs: Inputs, num_trees: int | None = None) -> np.ndarray:
 
     Args:
       inputs: of all fits.
-      num_trees: `NUM_TREES` if None; another number compiles nothing.
+      num_trees: in whole tens; `NUM_TREES` if None. Another number compiles nothing.
     """
     count = jnp.asarray(NUM_TREES if num_trees is None else num_trees)
     most = _most(inputs)

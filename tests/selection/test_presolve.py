@@ -158,7 +158,7 @@ def test_no_schedule_is_used_where_none_pays(what):
 
 
 @pytest.mark.parametrize("lucky, used", [(1, False), (4, True)])
-def test_a_step_must_pay_by_more_than_one_standard_error(lucky, used):
+def test_a_step_must_pay_by_more_than_two_standard_errors(lucky, used):
     # Of 100 tasks some are saved from failing: 100 n - 1.6 in the mean, with standard
     # errors of 100 and 196.
     costs = np.full((100, 2), 10.0)
