@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float
 
+from jmeta.adjoints import Adjoint
 from jmeta.spaces import Space
 from jmeta.tasks import Examples
 from jmeta.types import Array, Key, Params, Settings, Weights
@@ -42,6 +43,9 @@ class Learner(NamedTuple):
         has a logit of `ABSENT`; `-> mean (n,)` for a number.
       uneven: whether settings differ so much in cost (depth, rounds) that they are
         better fitted one after another than in one batch, which pays for the worst.
+      through: `adjoint -> Learner`, the same learner whose training the gradient
+        crosses in that way; None if it is solved rather than trained by steps, and
+        brings its own derivative or has none.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Learner(NamedTuple):
     fit: Callable[[Key, Settings, Examples], Weights]
     predict: Callable[[Weights, Array], Array]
     uneven: bool = False
+    through: Callable[[Adjoint], "Learner"] | None = None
 
 
 class MetaAlgorithm(NamedTuple):

@@ -1,5 +1,6 @@
 """Meta-learning algorithms: what is learnt across tasks, one file each."""
 
+from jmeta.algorithms.bilevel import bilevel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
 from jmeta.algorithms.losses import LOSSES, MIXTURE
 from jmeta.algorithms.meta_classification import (
@@ -34,6 +35,7 @@ __all__ = [
     "MetaRegressionInfo",
     "MetaRegressionState",
     "MetaSettings",
+    "bilevel",
     "ensemble",
     "fit_scaler",
     "meta_classification",

@@ -22,10 +22,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
+from jmeta.adjoints import Adjoint, checkpointed
 from jmeta.algorithms.scaler import fit_scaler, standardise
 from jmeta.base import Learner, MetaAlgorithm, Network
 from jmeta.tasks import Task
-from jmeta.types import Array, Key, Params, Weights
+from jmeta.types import Array, Key, Params, Settings, Weights
 
 __all__ = ["MetaOptimizerInfo", "MetaOptimizerState", "meta_optimizer", "query_loss"]
 
@@ -45,12 +46,14 @@ class MetaOptimizerInfo(NamedTuple):
       grad_norm: of the network's gradient.
       num_diverged: pairs left out because loss or gradient were not finite.
       losses: the loss by the learner's name.
+      diverged: how many tasks were left out, by the learner's name.
     """
 
     loss: Float[Array, ""]
     grad_norm: Float[Array, ""]
     num_diverged: Int[Array, ""]
     losses: dict[str, Float[Array, ""]]
+    diverged: dict[str, Int[Array, ""]]
 
 
 def query_loss(learner: Learner, weights: Weights, task: Task) -> Float[Array, ""]:
@@ -73,10 +76,20 @@ def query_loss(learner: Learner, weights: Weights, task: Task) -> Float[Array, "
     return jnp.sum(jnp.square(error)) / count / jnp.where(variance > 0, variance, 1.0)
 
 
-def _clipped(grads: Array, max_norm: float | Array) -> Array:
-    norm = jnp.sqrt(jnp.sum(jnp.square(grads)))
+def _clipped(grads: Any, max_norm: float | Array) -> Any:
+    norm = optax.tree.norm(grads)
     # A zero gradient stays zero, never 0 / 0.
-    return grads * jnp.minimum(1.0, max_norm / jnp.where(norm > 0, norm, 1.0))
+    factor = jnp.minimum(1.0, max_norm / jnp.where(norm > 0, norm, 1.0))
+    return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), grads)
+
+
+def _finite(value: Array, grads: Any) -> Array:
+    leaves = [value, *jax.tree.leaves(grads)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _decoded(learner: Learner, unit: Array) -> Settings:
+    return learner.space.decode(unit)
 
 
 def _check(learners: Sequence[Learner], micro_batch: int | None) -> None:
@@ -98,10 +111,12 @@ def meta_optimizer(
     learners: Sequence[Learner],
     optimizer: optax.GradientTransformation,
     *,
+    adjoint: Adjoint | None = None,
     micro_batch: int | None = None,
     max_task_norm: float | Array = 1.0,
     feature_dropout: float | Array = 0.0,
     loss: Callable[[Learner, Weights, Task], Array] = query_loss,
+    decode: Callable[[Learner, Any], Settings] = _decoded,
 ) -> MetaAlgorithm:
     """Train a network to give settings by the gradient through the training itself.
 
@@ -111,24 +126,27 @@ def meta_optimizer(
     Args:
       network: `apply(params, description (meta,)) -> {name: (size,)}` in the unit
         cube, such as `jmeta.networks.MetaOptimizer`.
-      learners: of one kind, differentiable in their settings.
+      learners: of one kind, differentiable in their settings unless the adjoint is
+        `evolution`.
       optimizer: of the network's parameters.
+      adjoint: how the gradient crosses training (see `jmeta.adjoints`) in learners
+        that are trained by steps; those that are solved bring their own derivative,
+        which `evolution` replaces. None for `checkpointed()`.
       micro_batch: how many tasks are fitted at once, for memory; must divide the
         number of tasks. None for all.
       max_task_norm: a task's gradient with respect to the settings of a learner is
         scaled down to this norm, so that no task outweighs the rest; `inf` for never.
       feature_dropout: the fraction of description features hidden in each step.
       loss: `(learner, weights, task) -> ()`.
+      decode: `(learner, what the network gives) -> settings`.
 
     Raises:
       ValueError: if the learners differ in kind or share a name, or `micro_batch`
         is below 1.
     """
     _check(learners, micro_batch)
-
-    def fitted_loss(unit: Array, learner: Learner, key: Key, task: Task) -> Array:
-        weights = learner.fit(key, learner.space.decode(unit), task.support)
-        return loss(learner, weights, task)
+    how = checkpointed() if adjoint is None else adjoint
+    learners = [one.through(how) if one.through else one for one in learners]
 
     def task_grads(key: Key, units: Params, task: Task) -> tuple[Any, Any, Any]:
         """Of one task, by learner: loss, clipped gradient, and whether it counts."""
@@ -137,14 +155,23 @@ def meta_optimizer(
         for place, learner in enumerate(learners):
             name = learner.name
             # One after another, for the reason that `describe.landmarks` gives.
-            unit = jnp.where(last < -1e30, 0.0, units[name])
-            value, grad = jax.value_and_grad(fitted_loss)(
-                unit, learner, jax.random.fold_in(key, place), task
+            unit = jax.tree.map(
+                lambda leaf, last=last: jnp.where(last < -1e30, 0.0, leaf), units[name]
             )
-            last = value + jnp.sum(grad)
-            good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+            fit_key = jax.random.fold_in(key, place)
+
+            def fitted_loss(unit: Any, learner=learner, fit_key=fit_key) -> Array:
+                weights = learner.fit(fit_key, decode(learner, unit), task.support)
+                return loss(learner, weights, task)
+
+            value, grad = how.value_and_grad(
+                fitted_loss, unit, jax.random.fold_in(fit_key, 1)
+            )
+            last = value + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grad))
+            good = _finite(value, grad)
+            kept = jax.tree.map(lambda leaf, g=good: jnp.where(g, leaf, 0.0), grad)
             losses[name] = jnp.where(good, value, 0.0)
-            grads[name] = _clipped(jnp.where(good, grad, 0.0), max_task_norm)
+            grads[name] = _clipped(kept, max_task_norm)
             finite[name] = good
         return losses, grads, finite
 
@@ -211,6 +238,7 @@ def meta_optimizer(
             losses={
                 name: losses[name] / jnp.maximum(counts[name], 1) for name in losses
             },
+            diverged={name: len(inputs) - counts[name] for name in counts},
         )
         state = MetaOptimizerState(
             params={**params, "network": trained}, opt_state=opt_state

@@ -1,41 +1,13 @@
-"""The perceptron: what one step of it is, and that training bends the line."""
+"""The perceptron: that training bends the line, and what smoothing does."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jmeta import learners
-from jmeta.learners import perceptron
 from jmeta.tasks import Examples
 
 KEY = jax.random.key(0)
-
-
-def test_the_first_step_is_the_sign_of_the_gradient_and_the_decay():
-    start = {"w": jnp.asarray([3.0, -2.0, 0.0])}
-    trained = perceptron.train(
-        lambda weights: jnp.sum(jnp.asarray([5.0, -7.0, 0.0]) * weights["w"]),
-        start,
-        learning_rate=0.1,
-        weight_decay=0.5,
-        num_steps=1,
-    )
-    # w - 0.1 (sign g + 0.5 w); the weight without a gradient stays 0.
-    np.testing.assert_allclose(trained["w"], [2.75, -1.8, 0.0], rtol=1e-5)
-
-
-def test_a_weight_without_a_gradient_gives_no_nan():
-    def loss(rate):
-        trained = perceptron.train(
-            lambda weights: weights["used"] ** 2 + 0.0 * weights["unused"],
-            {"used": jnp.asarray(1.0), "unused": jnp.asarray(1.0)},
-            learning_rate=rate,
-            weight_decay=0.0,
-            num_steps=5,
-        )
-        return trained["used"] + trained["unused"]
-
-    assert np.isfinite(jax.grad(loss)(0.01))
 
 
 def test_it_learns_what_no_line_can():
