@@ -20,21 +20,6 @@ CASES = [
     for kind in (learners.CLASSES, learners.NUMBER)
     for name in learners.names(kind)
 ]
-DIFFERENTIABLE = [
-    case
-    for case in CASES
-    if case[0]
-    in {
-        "logistic",
-        "ridge",
-        "lda",
-        "qda",
-        "gaussian_process",
-        "gaussian_process_regressor",
-        "mlp",
-        "mlp_regressor",
-    }
-]
 TASKS = (
     "plain",
     "wide",
@@ -244,45 +229,3 @@ def test_it_learns_something(name, kind):
     else:
         error = jnp.mean(jnp.square(output - support.y)[held])
         assert error < 0.6 * jnp.var(support.y[held])
-
-
-@pytest.mark.parametrize(("name", "kind"), DIFFERENTIABLE)
-def test_gradients_with_respect_to_settings_are_central_differences(name, kind):
-    with jax.enable_x64(True):
-        learner = learners.get(name, CLASSES if kind == learners.CLASSES else None)
-        support, query = table("plain", kind, dtype=np.float64)
-        target = jnp.where(support.mask, support.y, 0)
-        start = {
-            setting: jnp.asarray(hyper.default, jnp.float64)
-            for setting, hyper in learner.space.hypers.items()
-        }
-        varied = [
-            setting
-            for setting, hyper in learner.space.hypers.items()
-            if not hyper.integer
-        ]
-
-        @jax.jit
-        @jax.value_and_grad
-        def loss(settings):
-            output = learner.predict(learner.fit(KEY, settings, support), query)
-            if kind == learners.CLASSES:
-                losses = -jnp.take_along_axis(output, target[:, None], axis=1)[:, 0]
-            else:
-                losses = jnp.square(output - target)
-            return jnp.mean(jnp.where(support.mask, losses, 0.0))
-
-        _, gradient = loss(start)
-        for setting in varied:
-            step = 1e-5 * float(start[setting]) or 1e-5
-            if learner.space.hypers[setting].default == 0:
-                step = 1e-6
-            high, _ = loss(start | {setting: start[setting] + step})
-            low, _ = loss(start | {setting: start[setting] - step})
-            np.testing.assert_allclose(
-                gradient[setting],
-                (high - low) / (2 * step),
-                rtol=2e-5,
-                atol=1e-9,
-                err_msg=setting,
-            )

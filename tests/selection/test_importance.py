@@ -13,6 +13,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(experts, "NUM_TREES", 20)
+    # Four exchanges of twenty tasks at a time, so that one program serves all tests.
+    monkeypatch.setattr(importance, "ROWS", 80)
 
 
 def folds_of(data, num=4):
@@ -54,16 +56,13 @@ def test_a_rise_is_that_of_choosing_for_the_descriptions_of_other_tasks():
     for repeat in range(2):  # Of the first description.
         moved = data.descriptions.copy()
         moved[:, 0] = moved[plan.donors[0, repeat], 0]
-        for fold in range(4):
-            train = (folds_of(data)[0] != fold)[None]
-            seen = np.where(train.T, data.descriptions, moved)[None]
-            key = np.array([fold], np.uint32)
-            chosen = [
-                selector.select(data, train, key, given).mixture.chosen[0][~train[0]]
-                for given in (seen, None)
-            ]
-            costs = importance.paid(data, np.zeros(80))[~train[0]]
-            rises += [costs[np.arange(20), place] for place in chosen]
+        train = np.arange(4)[:, None] != folds_of(data)
+        seen = np.where(train[..., None], data.descriptions, moved)
+        costs, keys = importance.paid(data, np.zeros(80)), np.arange(4, dtype=np.uint32)
+        for given in (seen, None):
+            chosen = selector.select(data, train, keys, given).mixture.chosen
+            paid = np.take_along_axis(costs, chosen.T, axis=1).T
+            rises.append(paid[~train].mean())
     shuffled, plain = np.mean(rises[::2]), np.mean(rises[1::2])
     assert rows["place"]["rise"] == pytest.approx(shuffled - plain, abs=1e-9)
     assert made["choice"] == pytest.approx(plain, abs=1e-9)
@@ -71,14 +70,12 @@ def test_a_rise_is_that_of_choosing_for_the_descriptions_of_other_tasks():
 
 def test_copies_stand_in_for_each_other_unless_they_are_exchanged_together():
     data = meta_dataset(noise=0.02)
-    twice = np.concatenate(
-        [data.descriptions, -(data.descriptions[:, :1] ** 3)], axis=1
-    )
-    data = data._replace(descriptions=twice, features=("place", "b", "c", "copy"))
+    data.descriptions[:, 2] = -(data.descriptions[:, 0] ** 3)
+    data = data._replace(features=("place", "b", "copy"))
     _, alone = found(data, repeats=2, by="description")
     _, rows = found(data, repeats=2)
     both = next(row for row in rows.values() if len(row["members"]) == 2)
-    assert set(both["members"]) == {"place", "copy"} and len(rows) == 3
+    assert set(both["members"]) == {"place", "copy"} and len(rows) == 2
     assert both["low"] > 0.1
     assert max(alone[name]["rise"] for name in ("place", "copy")) < both["rise"]
 
@@ -92,7 +89,7 @@ def test_a_fit_that_abstains_needs_no_description():
 
 def test_steps_are_exchanged_as_a_whole_or_refused_where_there_are_none():
     data = meta_dataset(runtime=True)
-    _, rows = found(data, repeats=1, by="step")
+    _, rows = found(data, repeats=2, by="step")
     assert rows["dear"]["members"] == ["b", "c"]
     assert rows["cheap"]["rise"] > 10 * abs(rows["dear"]["rise"])
     with pytest.raises(InputError, match="names no steps"):
@@ -101,7 +98,8 @@ def test_steps_are_exchanged_as_a_whole_or_refused_where_there_are_none():
 
 def test_parts_of_the_exchanges_give_the_same_as_all_at_once(monkeypatch):
     data = meta_dataset(noise=0.1)._replace(families=np.arange(80) // 2)
-    folds = np.stack([np.where(np.arange(80) < 6, -1, np.arange(80) // 2 % 3)] * 2)
+    folds = np.stack([np.where(np.arange(80) < 6, -1, np.arange(80) // 2 % 4)] * 2)
+    monkeypatch.setattr(importance, "ROWS", 160)
     whole = importance.importance(data, folds, repeats=2)
     monkeypatch.setattr(importance, "ROWS", 80)
     told = []
@@ -113,7 +111,7 @@ def test_parts_of_the_exchanges_give_the_same_as_all_at_once(monkeypatch):
         assert one["name"] == other["name"]
         for name in ("rise", "low", "high"):
             assert one[name] == pytest.approx(other[name], abs=1e-9)
-    assert told[-1][0] == told[-1][1] == 6 * 3
+    assert told[-1][0] == told[-1][1] == 8 * 2
 
 
 def test_like_descriptions_are_found_by_their_ranks():
