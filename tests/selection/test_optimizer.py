@@ -204,13 +204,13 @@ def test_more_fits_compile_nothing_and_change_none_of_the_others(on_smooth):
 
 
 def test_fewer_candidates_than_proposals_give_as_many_as_there_are():
-    data = meta_dataset(num_tasks=40, noise=0.05)
+    data = meta_dataset(noise=0.05)
     frame = pd.DataFrame({"place": [0.1, 0.4, 0.6, 0.9]}, dtype=object)
     made, folds = learnt(data._replace(settings=frame))
     for way in (RESPONSE, MIXTURE, SINGLE):
         proposed = by(made, folds, way)
-        assert proposed.units.shape == (40, 4, 1)
-        assert proposed.recommended.order.shape == (40, 4)
+        assert proposed.units.shape == (80, 4, 1)
+        assert proposed.recommended.order.shape == (80, 4)
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_without_runtimes_nothing_is_presolved_and_without_jmeta_it_is_refused(
 ):
     monkeypatch.setattr(experts, "NUM_TREES", 10)
     folder = tmp_path / "meta"
-    write_folder(folder, meta_dataset(40)._replace(name="meta"))
+    write_folder(folder, meta_dataset()._replace(name="meta"))
     args = ["evaluate", folder, "--presolve", "--seeds", "1", "--methods"]
     code, out, _ = run(*args, "jmeta", "--json")
     assert code == 0 and list(json.loads(out)["methods"]) == ["jmeta"]

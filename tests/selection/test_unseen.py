@@ -170,7 +170,7 @@ def test_features_that_never_vary_make_it_abstain(evaluated):
 
 
 def test_a_fold_without_solved_instances_is_not_judged(evaluated):
-    data = runtimes(100)
+    data = runtimes()
     first = (data.folds[0] == 0)[:, None]
     costs = np.where(first, 1000.0, data.costs)
     data = data._replace(costs=costs, solved=data.solved & ~first)
@@ -193,7 +193,7 @@ def test_feature_costs_that_are_absent_are_nothing_and_dear_ones_are_not_paid(
 
 
 def test_runs_that_are_missing(evaluated):
-    data = runtimes(120)
+    data = runtimes()
     rng = np.random.default_rng(0)
     gone = (rng.random(data.costs.shape) < 0.2) & (np.arange(4) > 0)
     costs = np.where(gone, np.nan, data.costs)
