@@ -275,22 +275,39 @@ def implicit(solver: Solver | None = None) -> Adjoint:
         found = jax.lax.stop_gradient(found)
         last = jax.random.fold_in(key, inner.num_steps)
         gradient = jax.grad(inner.loss, argnums=1)
-        if not _depends(lambda s: gradient(s, found, data, last), settings):
+
+        def slope_at(settings: Any) -> Array:
+            return ravel_pytree(gradient(settings, found, data, last))[0]
+
+        if not _depends(slope_at, settings):
             raise ValueError(
                 "implicit: no setting enters the inner loss, so that all gradients "
                 "would be zero; take another adjoint, or penalise by a setting."
             )
-        slope = gradient(settings, found, data, last)
-        # Zero, with the derivative of the slope; so is then the step that it asks for.
-        moved = jax.tree.map(lambda s: s - jax.lax.stop_gradient(s), slope)
+        flat, unravel = ravel_pytree(found)
 
-        def product(vector: Any) -> Any:
-            return jax.jvp(
-                lambda w: gradient(fixed, w, data, last), (found,), (vector,)
-            )[1]
+        def product(vector: Array) -> Array:
+            def along(w: Any) -> Array:
+                return ravel_pytree(gradient(fixed, w, data, last))[0]
 
-        step = jax.lax.custom_linear_solve(product, moved, solver, symmetric=True)
-        return jax.tree.map(jnp.subtract, found, step)
+            return jax.jvp(along, (found,), (unravel(vector),))[1]
+
+        # Where the slope is zero the weights are `flat`, and where it moves they
+        # follow; as one vector, since a solve needs a tangent of all leaves or none.
+        @jax.custom_jvp
+        def optimum(slope: Array) -> Array:
+            del slope
+            return flat
+
+        @optimum.defjvp
+        def _(primals: Any, tangents: Any) -> Any:
+            del primals
+            moved = jax.lax.custom_linear_solve(
+                product, tangents[0], solver, symmetric=True
+            )
+            return flat, -moved
+
+        return unravel(optimum(slope_at(settings)))
 
     return Adjoint("implicit", train, _by_autodiff, crosses_steps=False)
 

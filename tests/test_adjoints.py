@@ -235,11 +235,6 @@ def test_implicit_gradients_are_the_limit_of_unrolled_ones(solver):
         assert_close(told["weights"], jax.tree.map(jnp.zeros_like, told["weights"]), 0)
 
 
-@pytest.mark.xfail(
-    raises=TypeError,
-    strict=True,
-    reason="JAX's linear solve wants a tangent of all leaves or of none",
-)
 def test_implicit_gradients_pass_by_weights_that_no_setting_touches():
     def free(settings, weights, data, key):
         return fitted_lines({**settings, "noise": 0.0}, weights, data, key)

@@ -21,6 +21,11 @@ from jmeta.algorithms.meta_regression import (
     MetaSettings,
     meta_regression,
 )
+from jmeta.algorithms.persistent_evolution import (
+    PersistentInfo,
+    PersistentState,
+    persistent_evolution,
+)
 from jmeta.algorithms.scaler import fit_scaler, standardise, unstandardise
 
 __all__ = [
@@ -35,12 +40,15 @@ __all__ = [
     "MetaRegressionInfo",
     "MetaRegressionState",
     "MetaSettings",
+    "PersistentInfo",
+    "PersistentState",
     "bilevel",
     "ensemble",
     "fit_scaler",
     "meta_classification",
     "meta_optimizer",
     "meta_regression",
+    "persistent_evolution",
     "query_loss",
     "standardise",
     "unstandardise",

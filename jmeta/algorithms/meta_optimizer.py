@@ -14,7 +14,7 @@ https://arxiv.org/abs/1802.09419; bilevel view, Franceschi et al., 2018,
 https://arxiv.org/abs/1806.04910.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,9 +92,19 @@ def _decoded(learner: Learner, unit: Array) -> Settings:
     return learner.space.decode(unit)
 
 
-def _check(learners: Sequence[Learner], micro_batch: int | None) -> None:
+def _check(
+    learners: Sequence[Learner],
+    micro_batch: int | None,
+    adjoint: Adjoint | Mapping[str, Adjoint] | None,
+) -> None:
     kinds = {learner.kind for learner in learners}
     names = [learner.name for learner in learners]
+    unknown = set(adjoint) - set(names) if isinstance(adjoint, Mapping) else set()
+    if unknown:
+        raise ValueError(
+            f"meta_optimizer: adjoint names no learner {sorted(unknown)}; the learners "
+            f"are {names}."
+        )
     if len(kinds) != 1 or len(set(names)) != len(names):
         raise ValueError(
             "meta_optimizer: needs learners of one kind with different names, got "
@@ -111,7 +121,7 @@ def meta_optimizer(
     learners: Sequence[Learner],
     optimizer: optax.GradientTransformation,
     *,
-    adjoint: Adjoint | None = None,
+    adjoint: Adjoint | Mapping[str, Adjoint] | None = None,
     micro_batch: int | None = None,
     max_task_norm: float | Array = 1.0,
     feature_dropout: float | Array = 0.0,
@@ -131,7 +141,8 @@ def meta_optimizer(
       optimizer: of the network's parameters.
       adjoint: how the gradient crosses training (see `jmeta.adjoints`) in learners
         that are trained by steps; those that are solved bring their own derivative,
-        which `evolution` replaces. None for `checkpointed()`.
+        which `evolution` replaces. With a mapping, by the learner's name; what it
+        leaves out, and None, means `checkpointed()`.
       micro_batch: how many tasks are fitted at once, for memory; must divide the
         number of tasks. None for all.
       max_task_norm: a task's gradient with respect to the settings of a learner is
@@ -141,12 +152,14 @@ def meta_optimizer(
       decode: `(learner, what the network gives) -> settings`.
 
     Raises:
-      ValueError: if the learners differ in kind or share a name, or `micro_batch`
-        is below 1.
+      ValueError: if the learners differ in kind or share a name, `micro_batch` is
+        below 1, or the adjoint names a learner that is not there.
     """
-    _check(learners, micro_batch)
-    how = checkpointed() if adjoint is None else adjoint
-    learners = [one.through(how) if one.through else one for one in learners]
+    _check(learners, micro_batch, adjoint)
+    given = adjoint if isinstance(adjoint, Mapping) else {}
+    default = adjoint if isinstance(adjoint, Adjoint) else checkpointed()
+    how = {one.name: given.get(one.name, default) for one in learners}
+    learners = [one.through(how[one.name]) if one.through else one for one in learners]
 
     def task_grads(key: Key, units: Params, task: Task) -> tuple[Any, Any, Any]:
         """Of one task, by learner: loss, clipped gradient, and whether it counts."""
@@ -164,7 +177,7 @@ def meta_optimizer(
                 weights = learner.fit(fit_key, decode(learner, unit), task.support)
                 return loss(learner, weights, task)
 
-            value, grad = how.value_and_grad(
+            value, grad = how[name].value_and_grad(
                 fitted_loss, unit, jax.random.fold_in(fit_key, 1)
             )
             last = value + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grad))
@@ -245,9 +258,7 @@ def meta_optimizer(
         )
         return state, info
 
-    def predict(
-        params: Params, description: Float[Array, " meta"]
-    ) -> dict[str, Float[Array, " _"]]:
+    def predict(params: Params, description: Float[Array, " meta"]) -> dict[str, Any]:
         return network.apply(
             params["network"], standardise(params["scaler"], description)
         )

@@ -14,7 +14,7 @@ from jmeta.describe.view import View, ratio
 from jmeta.tasks import Examples, Folds, kfold
 from jmeta.types import Array, Key
 
-__all__ = ["CLASSES", "MOST_ROWS", "NUMBER", "NUM_FOLDS", "scores"]
+__all__ = ["CLASSES", "MOST_ROWS", "NUMBER", "NUM_FOLDS", "scores", "some_rows"]
 
 NUM_FOLDS = 3
 MOST_ROWS = 512
@@ -55,7 +55,7 @@ def scores(key: Key, v: View, kind: str, num_classes: int) -> dict[str, Array]:
     Features are scaled once, on all rows: that lets nothing through of the target.
     """
     row_key, fold_key, fit_key = jax.random.split(key, 3)
-    examples = _some_rows(row_key, _examples(v, kind))
+    examples = some_rows(row_key, _examples(v, kind), MOST_ROWS)
     folds = kfold(fold_key, examples.y, examples.mask, NUM_FOLDS)
     values = {}
     last = jnp.zeros(())
@@ -90,12 +90,12 @@ def _examples(v: View, kind: str) -> Examples:
     return Examples(x=x, y=y, mask=v.mask)
 
 
-def _some_rows(key: Key, examples: Examples) -> Examples:
-    """At most `MOST_ROWS` rows, in the order in which they stand."""
-    if len(examples.mask) <= MOST_ROWS:
+def some_rows(key: Key, examples: Examples, most: int) -> Examples:
+    """At most so many rows, in the order in which they stand."""
+    if len(examples.mask) <= most:
         return examples
     draw = jax.random.uniform(key, examples.mask.shape)
-    drawn = jnp.argsort(jnp.where(examples.mask, draw, 2.0))[:MOST_ROWS]
+    drawn = jnp.argsort(jnp.where(examples.mask, draw, 2.0))[:most]
     return jax.tree.map(lambda leaf: leaf[jnp.sort(drawn)], examples)
 
 

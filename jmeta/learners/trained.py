@@ -63,6 +63,15 @@ def number_loss(outputs: Array, support: Examples) -> Array:
     return _mean(0.5 * jnp.square(outputs[:, 0] - support.y), support)
 
 
+def _about(mean: Array, support: Examples) -> Examples:
+    """The same rows with the mean subtracted; none of them if the target is constant,
+    which leaves nothing to learn but a curvature that no step uses up."""
+    away = jnp.where(support.mask, support.y - mean, 0.0)
+    size = jnp.max(jnp.where(support.mask, jnp.abs(support.y), 0.0))
+    varies = jnp.max(jnp.abs(away)) > 8.0 * jnp.finfo(away.dtype).eps * size
+    return support._replace(y=away, mask=support.mask & varies)
+
+
 def trained(
     name: str,
     apply: Apply,
@@ -116,7 +125,7 @@ def trained(
         mean = jnp.zeros((), support.x.dtype)
         if kind == "number":
             mean = _mean(support.y.astype(support.x.dtype), support)
-            support = support._replace(y=support.y - mean)
+            support = _about(mean, support)
         steps_key = jax.random.fold_in(key, _STEPS)
         if adjoint is not None and adjoint.crosses_steps:
             check_optimizer(name, optimizer, settings, weights)
