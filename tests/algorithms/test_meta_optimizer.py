@@ -5,6 +5,7 @@ import optax
 import pytest
 from helpers import KEY, noisy_lines, start
 
+from jmeta import adjoints
 from jmeta.algorithms import meta_optimizer
 from jmeta.base import Learner, Network
 from jmeta.learners.ridge import ridge
@@ -184,3 +185,43 @@ def test_learners_of_two_kinds_or_one_name_are_refused():
     for learners in ([ridge(), ridge()], [ridge(), other], []):
         with pytest.raises(ValueError, match="meta_optimizer: needs learners of one"):
             meta_optimizer(constant([0.5]), learners, optax.sgd(1.0))
+
+
+def test_each_learner_may_have_its_own_adjoint():
+    # One learner's loss is a step, which only evolution sees a slope in.
+    flat = diverging()._replace(
+        name="steps", fit=lambda key, settings, support: jnp.round(settings["level"])
+    )
+    tasks = noisy_lines(KEY, 4)
+    network = Network(
+        init=lambda key, x: {"ridge": jnp.array([0.5]), "steps": jnp.array([0.5])},
+        apply=lambda params, x: params,
+    )
+
+    def moved(adjoint):
+        algorithm = meta_optimizer(
+            network, [ridge(), flat], optax.sgd(1.0), adjoint=adjoint
+        )
+        state = start(algorithm)(KEY, tasks)
+        state, _ = jax.jit(algorithm.step)(KEY, state, tasks)
+        return state.params["network"]
+
+    plain, mixed = moved(None), moved({"steps": adjoints.evolution(sigma=0.5)})
+    np.testing.assert_array_equal(plain["ridge"], mixed["ridge"])
+    assert plain["steps"] == 0.5 and mixed["steps"] != 0.5
+    with pytest.raises(ValueError, match=r"adjoint names no learner \['forest'\]"):
+        moved({"forest": adjoints.evolution()})
+
+
+def test_what_diverged_is_told_by_learner():
+    tasks = noisy_lines(KEY, 2)
+    bad = tasks.support.y.at[0, 0].set(99.0)
+    tasks = tasks._replace(support=tasks.support._replace(y=bad))
+    other = diverging()._replace(name="other")
+    network = Network(
+        init=lambda key, x: {"ridge": jnp.array([0.5]), "other": jnp.array([0.5])},
+        apply=lambda params, x: params,
+    )
+    algorithm = meta_optimizer(network, [ridge(), other], optax.sgd(1.0))
+    _, info = jax.jit(algorithm.step)(KEY, start(algorithm)(KEY, tasks), tasks)
+    assert info.diverged == {"ridge": 0, "other": 1} and info.num_diverged == 1
