@@ -956,7 +956,9 @@ def main(arguments: Arguments) -> None:
     for name, found in results["problems"].items():
         show(Console(stderr=arguments.json), name, found)
     if arguments.json:
-        print(json.dumps(results, indent=1))
+        # What was never reached is null, since JSON has no infinity.
+        strict = json.loads(json.dumps(results), parse_constant=lambda _: None)
+        print(json.dumps(strict, indent=1, allow_nan=False))
     if arguments.plot is not None:
         draw(results, arguments.plot)
 

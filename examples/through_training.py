@@ -21,19 +21,19 @@ learner = trained(
     lambda s: optax.adamw(s["rate"], weight_decay=s["decay"], eps_root=1e-16),
     kind="number",
     space=jmeta.Space(
-        rate=jmeta.real(1e-4, 0.1, default=1e-3, log=True),
-        decay=jmeta.real(1e-3, 10.0, default=1e-2, log=True),
+        rate=jmeta.real(1e-4, 0.1, default=1e-2, log=True),
+        decay=jmeta.real(0.1, 30.0, default=1.0, log=True),
     ),
-    num_steps=50,
+    num_steps=100,
 )
 
 
 def my_tasks(key, num_tasks=16):
-    """Noisy waves: replace by your own, padded to one shape and masked."""
+    """Noisy planes: replace by your own, padded to one shape and masked."""
     keys = jax.random.split(key, 3)
-    x = jax.random.uniform(keys[0], (num_tasks, 64, 1), minval=-3.0, maxval=3.0)
-    phase = jax.random.uniform(keys[1], (num_tasks, 1), maxval=jnp.pi)
-    y = jnp.sin(2.0 * x[..., 0] + phase) + 0.3 * jax.random.normal(keys[2], (64,))
+    x = jax.random.normal(keys[0], (num_tasks, 64, 8))
+    slopes = jax.random.normal(keys[1], (num_tasks, 8, 1))
+    y = (x @ slopes)[..., 0] + 2.0 * jax.random.normal(keys[2], x.shape[:2])
     seen = jnp.broadcast_to(jnp.arange(64) < 24, y.shape)
     sides = [jmeta.Examples(x=x, y=y, mask=mask) for mask in (seen, ~seen)]
     return jmeta.Task(*sides, description=jnp.zeros((num_tasks, 0)))

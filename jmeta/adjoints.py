@@ -7,10 +7,10 @@ is the same whichever it is.
 |---|---|---|---|
 | `unrolled` | exact | about 3 | all activations of every step |
 | `checkpointed` | exact | about 5 | the root of the number of steps |
-| `forward_over_reverse` | exact | about 4 | the optimizer's state of every step |
+| `forward_over_reverse` | exact | about 4 | some copies of the weights a step |
 | `truncated(k)` | of the last k steps | 1 and 3 k / steps | activations of k steps |
 | `implicit(solver)` | at an optimum | 1 and the solve | nothing |
-| `first_order` | without curvature | about 2 | activations of every step |
+| `first_order` | without curvature | about 2 | some copies of the weights a step |
 | `evolution` | of a smoothed loss | 2 pairs | nothing |
 
 Sources: checkpoints, Chen et al., 2016, https://arxiv.org/abs/1604.06174; forward over
@@ -195,8 +195,8 @@ def forward_over_reverse() -> Adjoint:
 
     Reverse mode crosses the steps, and within a step the Hessian meets its vector
     going forwards, so that no activation is kept for a second backward sweep: memory
-    is that of the weights and the optimizer's state at every step. The data must not
-    depend on what is learnt.
+    is that of the weights, the gradient and the optimizer's state at every step, with
+    Adam about seven copies of the weights. The data must not depend on what is learnt.
     """
 
     def train(inner: Inner, settings: Any, weights: Any, data: Any, key: Key) -> Any:

@@ -11,6 +11,7 @@ import optax
 from jmeta.algorithms import (
     MetaExamples,
     MetaSettings,
+    bilevel,
     ensemble,
     meta_classification,
     meta_optimizer,
@@ -126,6 +127,12 @@ cases = [
     Case(
         "meta_optimizer",
         meta_optimizer(_settings(), [ridge()], optax.adam(1e-2), micro_batch=2),
+        noisy_lines,
+    ),
+    # A penalty far too large for most tasks.
+    Case(
+        "bilevel",
+        bilevel(ridge(), optax.adam(3e-2), start=jnp.array([0.9])),
         noisy_lines,
     ),
 ]

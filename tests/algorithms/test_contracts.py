@@ -104,7 +104,8 @@ def test_training_lowers_the_loss(case):
     _, info = jax.jit(lambda s: jax.lax.scan(body, s, jnp.arange(100)))(state)
     loss = np.asarray(info.loss).reshape(100, -1).mean(axis=1)
     # The ridge family has noise that no setting removes.
-    assert loss[-10:].mean() < (0.8 if case.name == "meta_optimizer" else 0.5) * loss[0]
+    noisy = case.name in ("meta_optimizer", "bilevel")
+    assert loss[-10:].mean() < (0.8 if noisy else 0.5) * loss[0]
 
 
 @every
