@@ -120,7 +120,7 @@ class Arguments:
     out: Path = RUN
     learners: tuple[str, ...] = tuple(GRIDS)
     grid_folds: int = 1
-    through_steps: int = 60
+    through_steps: int = 200
     seed: int = 0
     min_rows: int = 50
     max_rows: int = 2000
