@@ -160,8 +160,8 @@ def checkpointed() -> Adjoint:
         state = _start(inner, settings, weights)
         numbers = jnp.arange(count * length).reshape(count, length)
         state, _ = jax.lax.scan(stretch, state, numbers)
-        if left := jnp.arange(count * length, inner.num_steps).size:
-            state, _ = stretch(state, inner.num_steps - left + jnp.arange(left))
+        if count * length < inner.num_steps:
+            state, _ = stretch(state, jnp.arange(count * length, inner.num_steps))
         return state[0]
 
     return Adjoint("checkpointed", train, _by_autodiff)
@@ -169,7 +169,7 @@ def checkpointed() -> Adjoint:
 
 def _mixed(inner: Inner) -> Gradient:
     """The gradient, whose own derivative is one forward sweep over it."""
-    gradient = jax.grad(inner.loss, argnums=1)
+    gradient = _plain(inner)
 
     @jax.custom_vjp
     def mixed(settings: Any, weights: Any, data: Any, key: Key) -> Any:
@@ -271,10 +271,10 @@ def implicit(solver: Solver | None = None) -> Adjoint:
     def train(inner: Inner, settings: Any, weights: Any, data: Any, key: Key) -> Any:
         fixed = jax.lax.stop_gradient(settings)
         start = jax.lax.stop_gradient(weights)
-        found = _all_steps(inner, _plain(inner), fixed, start, data, key)
+        gradient = _plain(inner)
+        found = _all_steps(inner, gradient, fixed, start, data, key)
         found = jax.lax.stop_gradient(found)
         last = jax.random.fold_in(key, inner.num_steps)
-        gradient = jax.grad(inner.loss, argnums=1)
 
         def slope_at(settings: Any) -> Array:
             return ravel_pytree(gradient(settings, found, data, last))[0]
@@ -367,7 +367,5 @@ def evolution(*, sigma: float = 0.1, num_pairs: int = 4) -> Adjoint:
         slopes = (told[0] - told[1]) / (2.0 * sigma)
         return jnp.mean(told), unravel(slopes @ noise / num_pairs)
 
-    def train(inner: Inner, settings: Any, weights: Any, data: Any, key: Key) -> Any:
-        return _all_steps(inner, _plain(inner), settings, weights, data, key)
-
-    return Adjoint("evolution", train, value_and_grad, crosses_steps=False)
+    plain = unrolled().train
+    return Adjoint("evolution", plain, value_and_grad, crosses_steps=False)

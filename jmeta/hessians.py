@@ -31,14 +31,14 @@ def cg(
 
         shapes = jax.eval_shape(lambda: right)
         dtype = jax.tree.leaves(right)[0].dtype
-        single = 1e-12 if dtype == jnp.float64 else 1e-6
+        usual = 1e-12 if dtype == jnp.float64 else 1e-6
         found = lineax.linear_solve(
             lineax.FunctionLinearOperator(
                 damped, shapes, tags=lineax.positive_semidefinite_tag
             ),
             right,
             lineax.CG(
-                rtol=single if tol is None else tol, atol=0.0, max_steps=max_steps
+                rtol=usual if tol is None else tol, atol=0.0, max_steps=max_steps
             ),
             throw=False,
         )

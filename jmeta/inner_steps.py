@@ -10,7 +10,7 @@ import optax
 
 from jmeta.types import Array, Weights
 
-__all__ = ["check_optimizer", "clip_by_global_norm"]
+__all__ = ["check_optimizer", "clip_by_global_norm", "clipped"]
 
 
 def check_optimizer(
@@ -58,16 +58,21 @@ def check_optimizer(
         )
 
 
+def clipped(tree: Any, max_norm: float | Array) -> Any:
+    """A gradient scaled down to a norm; zero stays zero, and has a derivative."""
+    square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree))
+    large = square > max_norm**2
+    factor = max_norm / jnp.sqrt(jnp.where(large, square, 1.0))
+    factor = jnp.where(large, factor, 1.0)
+    return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), tree)
+
+
 def clip_by_global_norm(max_norm: float | Array) -> optax.GradientTransformation:
     """optax's, with a derivative where the whole gradient is zero, as in a task
     without rows."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(updates))
-        large = square > max_norm**2
-        factor = max_norm / jnp.sqrt(jnp.where(large, square, 1.0))
-        factor = jnp.where(large, factor, 1.0)
-        return jax.tree.map(lambda leaf: leaf * factor, updates), state
+        return clipped(updates, max_norm), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

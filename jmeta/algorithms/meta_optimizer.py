@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from jmeta.adjoints import Adjoint, checkpointed
 from jmeta.algorithms.scaler import fit_scaler, standardise
 from jmeta.base import Learner, MetaAlgorithm, Network
+from jmeta.inner_steps import clipped
 from jmeta.tasks import Task
 from jmeta.types import Array, Key, Params, Settings, Weights
 
@@ -74,13 +75,6 @@ def query_loss(learner: Learner, weights: Weights, task: Task) -> Float[Array, "
     variance = jnp.sum(jnp.square(deviation)) / total
     error = jnp.where(query.mask, prediction - jnp.where(query.mask, query.y, 0.0), 0.0)
     return jnp.sum(jnp.square(error)) / count / jnp.where(variance > 0, variance, 1.0)
-
-
-def _clipped(grads: Any, max_norm: float | Array) -> Any:
-    norm = optax.tree.norm(grads)
-    # A zero gradient stays zero, never 0 / 0.
-    factor = jnp.minimum(1.0, max_norm / jnp.where(norm > 0, norm, 1.0))
-    return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), grads)
 
 
 def _finite(value: Array, grads: Any) -> Array:
@@ -184,7 +178,7 @@ def meta_optimizer(
             good = _finite(value, grad)
             kept = jax.tree.map(lambda leaf, g=good: jnp.where(g, leaf, 0.0), grad)
             losses[name] = jnp.where(good, value, 0.0)
-            grads[name] = _clipped(kept, max_task_norm)
+            grads[name] = clipped(kept, max_task_norm)
             finite[name] = good
         return losses, grads, finite
 

@@ -12,9 +12,17 @@ from jmeta import learners, metrics
 from jmeta.base import Learner
 from jmeta.describe.view import View, ratio
 from jmeta.tasks import Examples, Folds, kfold
-from jmeta.types import Array, Key
+from jmeta.types import Array, Key, Settings
 
-__all__ = ["CLASSES", "MOST_ROWS", "NUMBER", "NUM_FOLDS", "scores", "some_rows"]
+__all__ = [
+    "CLASSES",
+    "MOST_ROWS",
+    "NUMBER",
+    "NUM_FOLDS",
+    "predicted_by",
+    "scores",
+    "some_rows",
+]
 
 NUM_FOLDS = 3
 MOST_ROWS = 512
@@ -99,6 +107,21 @@ def some_rows(key: Key, examples: Examples, most: int) -> Examples:
     return jax.tree.map(lambda leaf: leaf[jnp.sort(drawn)], examples)
 
 
+def predicted_by(
+    learner: Learner,
+    settings: Settings,
+    key: Key,
+    examples: Examples,
+    support: Bool[Array, " n"],
+) -> Float[Array, "n *classes"]:
+    """All rows' predictions by the fit to some; columns constant on these are zero."""
+    kept = jnp.where(support[:, None], examples.x, jnp.nan)
+    varies = jnp.nanmax(kept, axis=0) > jnp.nanmin(kept, axis=0)
+    x = jnp.where(varies, examples.x, 0.0)
+    weights = learner.fit(key, settings, Examples(x=x, y=examples.y, mask=support))
+    return learner.predict(weights, x)
+
+
 def _predicted(
     learner: Learner,
     settings: dict[str, float],
@@ -107,17 +130,10 @@ def _predicted(
     folds: Folds,
 ) -> Float[Array, "n *classes"]:
     """Each row's prediction by the fit that did not see it."""
-    unit = learner.space.encode(settings)
-    decoded = learner.space.decode(unit)
-
-    def of_fold(support: Bool[Array, " n"]) -> Array:
-        kept = jnp.where(support[:, None], examples.x, jnp.nan)
-        varies = jnp.nanmax(kept, axis=0) > jnp.nanmin(kept, axis=0)
-        x = jnp.where(varies, examples.x, 0.0)
-        weights = learner.fit(key, decoded, Examples(x=x, y=examples.y, mask=support))
-        return learner.predict(weights, x)
-
-    out = jax.vmap(of_fold)(folds.support)
+    decoded = learner.space.decode(learner.space.encode(settings))
+    out = jax.vmap(
+        lambda support: predicted_by(learner, decoded, key, examples, support)
+    )(folds.support)
     fold = jnp.argmax(folds.query, axis=0)
     return jnp.take_along_axis(
         out, fold.reshape((1, -1) + (1,) * (out.ndim - 2)), axis=0

@@ -57,13 +57,9 @@ def probe(
     """
 
     def of_fold(unit: Array, support: Bool[Array, " n"], query: Array) -> Array:
-        kept = jnp.where(support[:, None], examples.x, jnp.nan)
-        varies = jnp.nanmax(kept, axis=0) > jnp.nanmin(kept, axis=0)
-        x = jnp.where(varies, examples.x, 0.0)
-        seen = Examples(x=x, y=examples.y, mask=support)
-        weights = learner.fit(key, learner.space.decode(unit), seen)
-        probs = jax.nn.softmax(learner.predict(weights, x))
-        return metrics.log_loss(probs, examples.y, query)
+        settings = learner.space.decode(unit)
+        logits = landmarks.predicted_by(learner, settings, key, examples, support)
+        return metrics.log_loss(jax.nn.softmax(logits), examples.y, query)
 
     def mean(unit: Array) -> Array:
         over_folds = jax.vmap(of_fold, in_axes=(None, 0, 0))
