@@ -31,6 +31,9 @@ from jmeta.types import Array, Key, Params, Settings, Weights
 
 __all__ = ["MetaOptimizerInfo", "MetaOptimizerState", "meta_optimizer", "query_loss"]
 
+_MARGIN = 0.02
+"""Settings nearer to an end of the unit cube could hardly be moved."""
+
 
 class MetaOptimizerState(NamedTuple):
     """What the next step needs; `params` holds `network` and `scaler`."""
@@ -86,6 +89,13 @@ def _decoded(learner: Learner, unit: Array) -> Settings:
     return learner.space.decode(unit)
 
 
+def _moved(start: Array, move: Array) -> Array:
+    """The odds of both multiplied, so that it stays in the unit cube."""
+    start = jnp.clip(start, _MARGIN, 1.0 - _MARGIN)
+    both = start * move
+    return both / (both + (1.0 - start) * (1.0 - move))
+
+
 def _check(
     learners: Sequence[Learner],
     micro_batch: int | None,
@@ -121,6 +131,7 @@ def meta_optimizer(
     feature_dropout: float | Array = 0.0,
     loss: Callable[[Learner, Weights, Task], Array] = query_loss,
     decode: Callable[[Learner, Any], Settings] = _decoded,
+    start: Callable[[Array], Mapping[str, Array]] | None = None,
 ) -> MetaAlgorithm:
     """Train a network to give settings by the gradient through the training itself.
 
@@ -144,6 +155,9 @@ def meta_optimizer(
       feature_dropout: the fraction of description features hidden in each step.
       loss: `(learner, weights, task) -> ()`.
       decode: `(learner, what the network gives) -> settings`.
+      start: `(description) -> {name: (size,)}`, settings that are already known to be
+        near, such as `jmeta.describe.probes.lowest`; the network then says how to move
+        from there, and one half moves nothing. It may leave learners out.
 
     Raises:
       ValueError: if the learners differ in kind or share a name, `micro_batch` is
@@ -182,11 +196,19 @@ def meta_optimizer(
             finite[name] = good
         return losses, grads, finite
 
+    def units_of(trained: Params, inputs: Array, description: Array) -> Params:
+        """What is decoded, by learner, from a description and its standardised form."""
+        made = network.apply(trained, inputs)
+        known = {} if start is None else start(description)
+        moved = {n: _moved(unit, made[n]) for n, unit in known.items() if n in made}
+        return {**made, **moved}
+
     def batch_sums(trained: Params, batch: tuple[Array, Array, Task]) -> Any:
         """Summed network gradient, losses and counts of some tasks."""
         keys, inputs, tasks = batch
         units, pull_back = jax.vjp(
-            lambda p: jax.vmap(lambda x: network.apply(p, x))(inputs), trained
+            lambda p: jax.vmap(units_of, (None, 0, 0))(p, inputs, tasks.description),
+            trained,
         )
         chosen = {learner.name: units[learner.name] for learner in learners}
         losses, grads, finite = jax.vmap(task_grads)(keys, chosen, tasks)
@@ -253,8 +275,7 @@ def meta_optimizer(
         return state, info
 
     def predict(params: Params, description: Float[Array, " meta"]) -> dict[str, Any]:
-        return network.apply(
-            params["network"], standardise(params["scaler"], description)
-        )
+        inputs = standardise(params["scaler"], description)
+        return units_of(params["network"], inputs, description)
 
     return MetaAlgorithm(init=init, step=step, predict=predict)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 from jaxtyping import Float
 
 from jmeta.base import Learner, Proposals
@@ -33,12 +34,16 @@ class MetaOptimizer(nn.Module):
       defaults: unit vector of each learner's defaults, by the learner's name. With
         several, `(proposals, size)`, a learner gets `Proposals`, one from each, whose
         gate starts even.
+      reads: by the learner's name, the places in the description that its settings
+        depend on, such as `jmeta.describe.probes.columns_for`; a learner that is left
+        out reads everything. The trunk is the same for all.
       width, num_blocks, dropout: see `Trunk`.
       margin: defaults nearer to 0 or 1 than this are moved inside, since a sigmoid
         has no gradient at its ends.
     """
 
     defaults: Mapping[str, tuple[float, ...] | Float[Array, "_ _"]]
+    reads: Mapping[str, tuple[int, ...]] = FrozenDict()
     width: int = 64
     num_blocks: int = 1
     dropout: float = 0.0
@@ -49,9 +54,13 @@ class MetaOptimizer(nn.Module):
         self, description: Float[Array, "*batch meta"]
     ) -> dict[str, Float[Array, "*batch _"] | Proposals]:
         """Positions in (0, 1) for every setting of every learner."""
-        h = Trunk(self.width, self.num_blocks, self.dropout)(description)
+        trunk = Trunk(self.width, self.num_blocks, self.dropout)
+        of_all = trunk(description)
         units = {}
         for name, default in self.defaults.items():
+            h = of_all
+            if name in self.reads:
+                h = trunk(self._read(name, description))
             inside = jnp.clip(jnp.asarray(default), self.margin, 1.0 - self.margin)
             logits = jnp.log(inside) - jnp.log1p(-inside)
             layer = nn.Dense(
@@ -74,3 +83,13 @@ class MetaOptimizer(nn.Module):
                     logits=gate(h),
                 )
         return units
+
+    def _read(self, name: str, description: Array) -> Array:
+        """The description with zeros, its mean, where a learner does not read it."""
+        size, places = description.shape[-1], self.reads[name]
+        if any(place >= size for place in places):
+            raise ValueError(
+                f"MetaOptimizer: {name} reads place {max(places)} of a description of "
+                f"{size} numbers; give places below {size}."
+            )
+        return jnp.where(np.isin(range(size), places), description, 0.0)

@@ -88,6 +88,25 @@ def test_the_update_is_finite_differences_through_the_fit():
             np.testing.assert_allclose(given[place], slope, rtol=1e-6)
 
 
+def test_a_network_moves_from_where_a_start_is_known():
+    tasks = noisy_lines(KEY, 4)
+    network = from_linen(MetaOptimizer(defaults={"ridge": (0.5,)}, width=8))
+    algorithm = meta_optimizer(
+        network,
+        [ridge()],
+        optax.sgd(1.0),
+        # Of the description as it is, not standardised; and of no learner here.
+        start=lambda told: {"ridge": told[:1] / 100.0, "absent": told},
+    )
+    state = start(algorithm)(KEY, tasks)
+    told = jnp.array([30.0, 0.0, 0.0])
+    np.testing.assert_allclose(algorithm.predict(state.params, told)["ridge"], 0.3)
+    ends = algorithm.predict(state.params, told.at[0].set(0.0))["ridge"]
+    assert 0.0 < ends < 0.05
+    moved, _ = jax.jit(algorithm.step)(KEY, state, tasks)
+    assert algorithm.predict(moved.params, told)["ridge"] != 0.3
+
+
 def test_micro_batches_give_the_whole_batch():
     tasks = noisy_lines(KEY, 4)
     network = from_linen(MetaOptimizer(defaults=default_units([ridge()]), width=8))

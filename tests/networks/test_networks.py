@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jmeta.learners.ridge import ridge
 from jmeta.networks import (
@@ -52,6 +53,27 @@ def test_the_meta_optimizer_depends_on_the_description_once_it_has_weights():
     )
     got = network.apply(params, x)["a"]
     assert got[0] != got[1] and ((got > 0) & (got < 1)).all()
+
+
+def test_a_learner_depends_on_what_it_reads_alone_even_if_the_rest_is_missing():
+    network = from_linen(
+        MetaOptimizer(defaults={"a": (0.5,), "b": (0.5,)}, reads={"a": (0, 2)}, width=8)
+    )
+    x = jax.random.normal(KEY, (4,))
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.2 * jax.random.normal(KEY, leaf.shape),
+        network.init(KEY, x),
+    )
+    before = network.apply(params, x)
+    after = network.apply(params, x.at[jnp.array([1, 3])].set(jnp.nan))
+    assert before["a"] == after["a"] and before["b"] != after["b"]
+    assert before["a"] != network.apply(params, x.at[2].add(1.0))["a"]
+
+
+def test_reading_past_the_description_is_refused():
+    network = from_linen(MetaOptimizer(defaults={"a": (0.5,)}, reads={"a": (0, 4)}))
+    with pytest.raises(ValueError, match="a reads place 4 of a description of 4"):
+        network.init(KEY, jnp.zeros(4))
 
 
 def test_an_mlp_without_hidden_layers_is_a_matrix_product():
