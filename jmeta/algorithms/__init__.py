@@ -2,7 +2,9 @@
 
 from jmeta.algorithms.bilevel import bilevel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
+from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
 from jmeta.algorithms.losses import LOSSES, MIXTURE
+from jmeta.algorithms.maml import maml
 from jmeta.algorithms.meta_classification import (
     MetaClassificationInfo,
     MetaClassificationState,
@@ -32,6 +34,8 @@ __all__ = [
     "LOSSES",
     "MIXTURE",
     "EnsembleState",
+    "EpisodicInfo",
+    "EpisodicState",
     "MetaClassificationInfo",
     "MetaClassificationState",
     "MetaExamples",
@@ -45,6 +49,7 @@ __all__ = [
     "bilevel",
     "ensemble",
     "fit_scaler",
+    "maml",
     "meta_classification",
     "meta_optimizer",
     "meta_regression",
