@@ -57,7 +57,10 @@ def summed(
             "of a step; choose one that does."
         )
     batches = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, micro_batch, *leaf.shape[1:]), batch
+        lambda leaf: leaf.reshape(
+            num_tasks // micro_batch, micro_batch, *leaf.shape[1:]
+        ),
+        batch,
     )
     shapes = jax.eval_shape(batch_sums, jax.tree.map(lambda leaf: leaf[0], batches))
     start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
