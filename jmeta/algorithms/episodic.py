@@ -14,11 +14,16 @@ from jaxtyping import Float, Int
 
 from jmeta.adjoints import Adjoint, checkpointed, unrolled
 from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
-from jmeta.base import MetaAlgorithm
-from jmeta.tasks import Task
-from jmeta.types import Array, Key, Params
+from jmeta.base import InnerLearner, MetaAlgorithm
+from jmeta.learners.common import clean
+from jmeta.learners.inner import query_loss, query_outputs
+from jmeta.tasks import Examples, Task
+from jmeta.types import Array, Key, Params, Weights
 
-__all__ = ["EpisodicInfo", "EpisodicState", "episodic", "usual_adjoint"]
+__all__ = ["EpisodicInfo", "EpisodicState", "adapting", "episodic", "usual_adjoint"]
+
+Adapt = Callable[[Key, Params, Examples], Weights]
+"""`(key, params, support) -> weights`, the support being cleaned."""
 
 
 class EpisodicState(NamedTuple):
@@ -49,23 +54,27 @@ def usual_adjoint(inner_steps: int) -> Adjoint:
 
 def episodic(
     who: str,
+    learner: InnerLearner,
     init_params: Callable[[Key, Array], Params],
     task_grads: Callable[[Key, Params, Task], tuple[Array, Params]],
-    predict: Callable[[Params, Task], Array],
+    adapt: Adapt,
     optimizer: optax.GradientTransformation,
     *,
     inner_steps: int,
+    transductive: bool,
     micro_batch: int | None,
 ) -> MetaAlgorithm:
     """A meta-learning algorithm from what it does with one task.
 
     Args:
       who: what error messages name.
+      learner: the network.
       init_params: `(key, x of one support) -> params`.
       task_grads: `(key, params, task) -> (loss, gradient)`.
-      predict: `(params, task) -> log probabilities or means of the query rows`.
+      adapt: what `predict` trains with; draws nothing.
       optimizer: of the parameters.
       inner_steps: checked here for all.
+      transductive: see `query_outputs`.
       micro_batch: how many tasks are taken at once, for memory and speed; must divide
         the number of tasks. None for all.
 
@@ -86,13 +95,17 @@ def episodic(
         loss, grads = jax.tree.map(
             lambda leaf: jnp.where(good, leaf, 0.0), (loss, grads)
         )
-        return loss, grads, good
+        return loss, grads, good.astype(int)
 
     def step(
         key: Key, state: EpisodicState, tasks: Task
     ) -> tuple[EpisodicState, EpisodicInfo]:
         def batch_sums(batch: Any) -> Any:
             keys, some = batch
+            if len(keys) == 1:
+                # Not a batch of one, for which compilers find worse programs.
+                one = jax.tree.map(lambda leaf: leaf[0], batch)
+                return kept(one[0], state.params, one[1])
             found = jax.vmap(kept, in_axes=(0, None, 0))(keys, state.params, some)
             return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), found)
 
@@ -110,4 +123,45 @@ def episodic(
         params = optax.apply_updates(state.params, updates)
         return EpisodicState(params=params, opt_state=opt_state), info
 
+    def predict(params: Params, task: Task) -> Array:
+        weights = adapt(jax.random.key(0), params, clean(task.support))
+        return query_outputs(learner, weights, task, transductive=transductive)
+
     return MetaAlgorithm(init=init, step=step, predict=predict)
+
+
+def adapting(
+    who: str,
+    learner: InnerLearner,
+    init_params: Callable[[Key, Array], Params],
+    adapt: Adapt,
+    optimizer: optax.GradientTransformation,
+    *,
+    adjoint: Adjoint,
+    inner_steps: int,
+    transductive: bool,
+    micro_batch: int | None,
+) -> MetaAlgorithm:
+    """One that follows the gradient of the query loss through `adapt`.
+
+    Arguments are those of `episodic`, and the adjoint that `adapt` trains by.
+    """
+
+    def task_grads(key: Key, params: Params, task: Task) -> tuple[Array, Params]:
+        def loss(params: Params) -> Array:
+            weights = adapt(key, params, clean(task.support))
+            return query_loss(learner, weights, task, transductive=transductive)
+
+        return adjoint.value_and_grad(loss, params, key)
+
+    return episodic(
+        who,
+        learner,
+        init_params,
+        task_grads,
+        adapt,
+        optimizer,
+        inner_steps=inner_steps,
+        transductive=transductive,
+        micro_batch=micro_batch,
+    )

@@ -3,15 +3,13 @@
 Source: Finn, Abbeel and Levine, 2017, https://arxiv.org/abs/1703.03400, Algorithm 2.
 """
 
-import jax
 import optax
 
 from jmeta.adjoints import Adjoint, Inner
-from jmeta.algorithms.episodic import episodic, usual_adjoint
+from jmeta.algorithms.episodic import adapting, usual_adjoint
 from jmeta.base import InnerLearner, MetaAlgorithm
-from jmeta.learners.common import clean
-from jmeta.learners.inner import query_loss, query_outputs, support_loss
-from jmeta.tasks import Task
+from jmeta.learners.inner import support_loss
+from jmeta.tasks import Examples
 from jmeta.types import Array, Key, Params, Weights
 
 __all__ = ["maml"]
@@ -51,27 +49,17 @@ def maml(
         num_steps=inner_steps,
     )
 
-    def adapted(key: Key, params: Params, task: Task) -> Weights:
-        return how.train(inner, {}, params, clean(task.support), key)
+    def adapt(key: Key, params: Params, support: Examples) -> Weights:
+        return how.train(inner, {}, params, support, key)
 
-    def task_grads(key: Key, params: Params, task: Task) -> tuple[Array, Params]:
-        def loss(params: Params) -> Array:
-            weights = adapted(key, params, task)
-            return query_loss(learner, weights, task, transductive=transductive)
-
-        return how.value_and_grad(loss, params, key)
-
-    def predict(params: Params, task: Task) -> Array:
-        # Full-batch training draws nothing.
-        weights = adapted(jax.random.key(0), params, task)
-        return query_outputs(learner, weights, task, transductive=transductive)
-
-    return episodic(
+    return adapting(
         "maml",
+        learner,
         learner.init,
-        task_grads,
-        predict,
+        adapt,
         optimizer,
+        adjoint=how,
         inner_steps=inner_steps,
+        transductive=transductive,
         micro_batch=micro_batch,
     )

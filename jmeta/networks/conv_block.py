@@ -19,29 +19,29 @@ __all__ = ["ConvBlock"]
 
 def _moments(
     rows: Float[Array, "n places k"], counted: Bool[Array, " n"]
-) -> tuple[Float[Array, " k"], Float[Array, "n places k"], Float[Array, ""]]:
-    """Mean over the rows counted, what they are about it, and how many values."""
-    count = jnp.maximum(jnp.sum(counted), 1) * rows.shape[1]
-    seen = counted[:, None, None]
-    mean = jnp.sum(jnp.where(seen, rows, 0.0), axis=(0, 1)) / count
-    return mean, jnp.where(seen, rows - mean, 0.0), count
+) -> tuple[Float[Array, " k"], Float[Array, "n places k"], Float[Array, "n 1 1"]]:
+    """Mean over the rows counted, what all are about it, and how much each counts."""
+    total = jnp.maximum(jnp.sum(counted), 1) * rows.shape[1]
+    share = (counted / total).astype(rows.dtype)[:, None, None]
+    mean = jnp.sum(share * rows, axis=(0, 1))
+    return mean, rows - mean, share
 
 
-def _window(z: Float[Array, "n h w c"]) -> list[Float[Array, "n a b c"]]:
+def _window(z: Float[Array, "n h w c"]) -> list[Float[Array, "n_a_b c"]]:
     """The four places of each 2 by 2 window; an odd row or column is left out."""
     n, h, w, c = z.shape
     z = z[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
     # The transpose of a split is a concatenation, that of slices a sum of paddings.
     return [
-        place.reshape(n, h // 2, w // 2, c)
+        place.reshape(-1, c)
         for row in jax.lax.split(z, (1, 1), axis=2)
         for place in jax.lax.split(row, (1, 1), axis=4)
     ]
 
 
 def _largest(
-    places: list[Float[Array, "n a b c"]], scale: Float[Array, " c"]
-) -> Float[Array, "n a b c"]:
+    places: list[Float[Array, "m c"]], scale: Float[Array, " c"]
+) -> Float[Array, "m c"]:
     """The value that is largest once it is multiplied by `scale`."""
     sign = jnp.where(jax.lax.stop_gradient(scale) < 0, -1.0, 1.0)
     fixed = [jax.lax.stop_gradient(place) * sign for place in places]
@@ -89,22 +89,19 @@ class ConvBlock(nn.Module):
         seen = patches(x, (3, 3), (self.strides,) * 2, self.padding)
         n, h, w, k = seen.shape
 
-        def product(rows: Array) -> Array:
-            made = patch_product(rows.reshape(-1, k), kernel)
-            return made.reshape(*rows.shape[:-1], out)
-
         if k < out:
             # Fewer numbers go in than out: their moments give those of what comes out.
-            mean, about, count = _moments(seen.reshape(n, h * w, k), counted)
-            about = about.reshape(-1, k)
-            mean = mean @ kernel
-            variance = jnp.sum(kernel * ((about.T @ about / count) @ kernel), axis=0)
-            places = [product(one) for one in (_window(seen) if self.pool else [seen])]
+            mean, about, share = _moments(seen.reshape(n, h * w, k), counted)
+            spread = jnp.einsum("npk,npl->kl", share * about, about)
+            mean, variance = mean @ kernel, jnp.sum(kernel * (spread @ kernel), axis=0)
+            rows = _window(seen) if self.pool else [seen.reshape(-1, k)]
+            places = [patch_product(one, kernel) for one in rows]
         else:
-            z = product(seen)
-            mean, about, count = _moments(z.reshape(n, h * w, out), counted)
-            variance = jnp.sum(jnp.square(about), axis=(0, 1)) / count
-            places = _window(z) if self.pool else [z]
+            z = patch_product(seen.reshape(-1, k), kernel)
+            mean, about, share = _moments(z.reshape(n, h * w, out), counted)
+            variance = jnp.sum(share * jnp.square(about), axis=(0, 1))
+            places = _window(z.reshape(n, h, w, out)) if self.pool else [z]
         y = _largest(places, scale) if self.pool else places[0]
         slope = scale / jnp.sqrt(variance + self.epsilon)
-        return jax.nn.relu((y - mean) * slope + bias)
+        y = jax.nn.relu((y - mean) * slope + bias)
+        return y.reshape(n, *((h // 2, w // 2) if self.pool else (h, w)), out)
