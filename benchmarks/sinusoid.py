@@ -109,7 +109,7 @@ def run(arguments: Arguments, points: int) -> dict[str, Any]:
         state, _ = some(state, jnp.asarray(first))
     jax.block_until_ready(state)
     seconds = time.perf_counter() - begin
-    tasks = sample(jax.random.fold_in(key, -1), TESTED, points, QUERIES)
+    tasks = sample(jax.random.fold_in(key, 2**32 - 1), TESTED, points, QUERIES)
     errors = {}
     for steps in TOLD:
         predict = jax.vmap(made(arguments, steps).predict, in_axes=(None, 0))

@@ -49,10 +49,7 @@ def _largest(
     for number, other in enumerate(fixed[1:], start=1):
         index = jnp.where(other > best, jnp.int8(number), index)
         best = jnp.maximum(best, other)
-    chosen = jnp.zeros_like(best)
-    for number, place in enumerate(places):
-        chosen += jnp.where(index == number, place, 0.0)
-    return chosen
+    return sum(jnp.where(index == q, place, 0.0) for q, place in enumerate(places))
 
 
 class ConvBlock(nn.Module):
@@ -103,5 +100,5 @@ class ConvBlock(nn.Module):
             places = _window(z.reshape(n, h, w, out)) if self.pool else [z]
         y = _largest(places, scale) if self.pool else places[0]
         slope = scale / jnp.sqrt(variance + self.epsilon)
-        y = jax.nn.relu((y - mean) * slope + bias)
+        y = jax.nn.relu(y * slope + (bias - mean * slope))
         return y.reshape(n, *((h // 2, w // 2) if self.pool else (h, w)), out)
