@@ -4,6 +4,7 @@ from jmeta.networks.conv import conv
 from jmeta.networks.conv_block import ConvBlock
 from jmeta.networks.few_shot import (
     ConvNet,
+    ResidualNet,
     finn_mini_imagenet,
     finn_omniglot,
     pooled_omniglot,
@@ -20,6 +21,7 @@ __all__ = [
     "ConvNet",
     "MetaClassifier",
     "MetaOptimizer",
+    "ResidualNet",
     "Trunk",
     "conv",
     "default_units",

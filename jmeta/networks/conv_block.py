@@ -49,7 +49,8 @@ def _largest(
     for number, other in enumerate(fixed[1:], start=1):
         index = jnp.where(other > best, jnp.int8(number), index)
         best = jnp.maximum(best, other)
-    return sum(jnp.where(index == q, place, 0.0) for q, place in enumerate(places))
+    kept = [jnp.where(index == q, place, 0.0) for q, place in enumerate(places)]
+    return sum(kept, start=jnp.zeros_like(best))
 
 
 class ConvBlock(nn.Module):

@@ -4,12 +4,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from jmeta.networks.conv import conv
 from jmeta.networks.conv_block import ConvBlock
 from jmeta.networks.mlp import MLP
 from jmeta.types import Array
 
 __all__ = [
     "ConvNet",
+    "ResidualNet",
     "finn_mini_imagenet",
     "finn_omniglot",
     "pooled_omniglot",
@@ -52,6 +54,40 @@ class ConvNet(nn.Module):
             )(x, counted)
         x = jnp.mean(x, axis=(1, 2)) if self.average else x.reshape(len(x), -1)
         return nn.Dense(self.out, name="head")(x)
+
+
+class ResidualNet(nn.Module):
+    """Small residual network for images of 32 to 64 pixels.
+
+    Each stage adds two blocks to a projection of what it is given and halves the
+    images; the head sees the mean over positions.
+
+    Attributes:
+      out: outputs.
+      widths: channels of each stage.
+    """
+
+    out: int
+    widths: tuple[int, ...] = (32, 64, 128)
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n height width k"], counted: Bool[Array, " n"]
+    ) -> Float[Array, "n out"]:
+        """Apply the network."""
+        for number, width in enumerate(self.widths):
+            name = f"stage{number}"
+            h = ConvBlock(width, pool=False, name=f"{name}_first")(x, counted)
+            h = ConvBlock(width, pool=False, name=f"{name}_second")(h, counted)
+            project = nn.Conv(
+                width,
+                (1, 1),
+                use_bias=False,
+                conv_general_dilated=conv,
+                name=f"{name}_project",
+            )
+            x = nn.avg_pool(h + project(x), (2, 2), (2, 2))
+        return nn.Dense(self.out, name="head")(jnp.mean(x, axis=(1, 2)))
 
 
 def sinusoid_mlp() -> MLP:
