@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jmeta.base import Learner, MetaAlgorithm, Network
+    from jmeta.base import InnerLearner, Learner, MetaAlgorithm, Network
     from jmeta.build_estimators import build_with
     from jmeta.errors import InputError
     from jmeta.estimators import MetaClassifierCV, MetaRegressorCV
@@ -26,6 +26,7 @@ _HOME = {
     "Candidate": "score",
     "Examples": "tasks",
     "Folds": "tasks",
+    "InnerLearner": "base",
     "InputError": "errors",
     "Learner": "base",
     "MetaAlgorithm": "base",
@@ -48,6 +49,7 @@ __all__ = [
     "Candidate",
     "Examples",
     "Folds",
+    "InnerLearner",
     "InputError",
     "Learner",
     "MetaAlgorithm",

@@ -10,7 +10,7 @@ from jmeta.spaces import Space
 from jmeta.tasks import Examples
 from jmeta.types import Array, Key, Params, Settings, Weights
 
-__all__ = ["Learner", "MetaAlgorithm", "Network", "Proposals"]
+__all__ = ["InnerLearner", "Learner", "MetaAlgorithm", "Network", "Proposals"]
 
 
 class Network(NamedTuple):
@@ -23,6 +23,24 @@ class Network(NamedTuple):
 
     init: Callable[..., Params]
     apply: Callable[..., Any]
+
+
+class InnerLearner(NamedTuple):
+    """A network that gradient steps train inside a task.
+
+    Attributes:
+      kind: `"classes"` or `"number"`: what it predicts.
+      init: `(key, x) -> weights`.
+      apply: `(weights, x, counted) -> outputs (n, out)`, where `counted` says of each
+        row whether a normalising layer may take its statistics from it.
+      loss: `(outputs, y, mask) -> ()`, a mean over the rows in the mask: log loss, or
+        squared error.
+    """
+
+    kind: str
+    init: Callable[[Key, Array], Weights]
+    apply: Callable[[Weights, Array, Array], Array]
+    loss: Callable[[Array, Array, Array], Array]
 
 
 class Learner(NamedTuple):

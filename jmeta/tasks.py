@@ -50,12 +50,12 @@ class Examples(NamedTuple):
     """Rows with targets. Rows outside the mask may hold anything, NaN included.
 
     Attributes:
-      x: features, one row an example.
+      x: one row an example: features, or an image `(height, width, channels)`.
       y: classes in [0, num_classes) as int32, or numbers as float32.
       mask: which rows count.
     """
 
-    x: Float[Array, "*tasks n features"]
+    x: Float[Array, "*tasks_n_features"]
     y: Num[Array, "*tasks n"]
     mask: Bool[Array, "*tasks n"]
 

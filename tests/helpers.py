@@ -11,13 +11,19 @@ import optax
 from jmeta.algorithms import (
     MetaExamples,
     MetaSettings,
+    anil,
     bilevel,
     ensemble,
+    imaml,
+    maml,
     meta_classification,
     meta_optimizer,
     meta_regression,
+    meta_sgd,
+    reptile,
 )
-from jmeta.base import MetaAlgorithm
+from jmeta.base import InnerLearner, MetaAlgorithm, Network
+from jmeta.learners.inner import regressor
 from jmeta.learners.ridge import ridge
 from jmeta.networks import MetaClassifier, MetaOptimizer, default_units, from_linen
 from jmeta.tasks import Examples, Task
@@ -32,11 +38,13 @@ class Case(NamedTuple):
       name: in the test's name.
       algorithm: what is tested.
       sample: `(key, num_tasks, fill) -> tasks`, where padding holds `fill`.
+      asked: what `predict` is given of the tasks.
     """
 
     name: str
     algorithm: MetaAlgorithm
     sample: Callable[..., Any]
+    asked: Callable[[Any], Any] = lambda tasks: tasks.description
 
 
 @functools.cache
@@ -105,6 +113,38 @@ def noisy_lines(key, num_tasks: int, fill: float = 7.0) -> Task:
     return jax.vmap(one)(jax.random.split(key, num_tasks))
 
 
+def slopes(key, num_tasks: int, fill: float = 7.0) -> Task:
+    """Lines through the origin that rise alike, four rows each for support and query,
+    and as many of padding."""
+
+    def one(key) -> Task:
+        keys = jax.random.split(key, 2)
+        x = jax.random.normal(keys[0], (16, 1))
+        y = (2.0 + 0.1 * jax.random.normal(keys[1])) * x[:, 0]
+        mask = jnp.arange(16) % 2 == 0
+        x, y = jnp.where(mask[:, None], x, fill), jnp.where(mask, y, fill)
+        support = Examples(x=x[:8], y=y[:8], mask=mask[:8])
+        query = Examples(x=x[8:], y=y[8:], mask=mask[8:])
+        return Task(support=support, query=query, description=jnp.zeros(3))
+
+    return jax.vmap(one)(jax.random.split(key, num_tasks))
+
+
+def line() -> InnerLearner:
+    """A line `head.a x + body.b`."""
+
+    def init(key, x, counted):
+        del key, counted
+        zeros = jnp.zeros((), x.dtype)
+        return {"body": {"b": zeros + 1.0}, "head": {"a": zeros}}
+
+    def apply(weights, x, counted):
+        del counted
+        return weights["head"]["a"] * x + weights["body"]["b"]
+
+    return regressor(Network(init=init, apply=apply))
+
+
 def _classification() -> MetaAlgorithm:
     network = from_linen(MetaClassifier(4, 2, width=16, num_blocks=1, dropout=0.1))
     return meta_classification(
@@ -134,5 +174,20 @@ cases = [
         "bilevel",
         bilevel(ridge(), optax.adam(3e-2), start=jnp.array([0.9])),
         noisy_lines,
+    ),
+    *(
+        Case(
+            make.__name__,
+            make(line(), optax.adam(0.05), inner_lr=0.1, inner_steps=2, micro_batch=2),
+            slopes,
+            lambda tasks: tasks,
+        )
+        for make in (maml, anil, meta_sgd, imaml)
+    ),
+    Case(
+        "reptile",
+        reptile(line(), optax.sgd(0.3), inner_lr=0.1),
+        slopes,
+        lambda tasks: tasks,
     ),
 ]

@@ -1,8 +1,12 @@
 """Meta-learning algorithms: what is learnt across tasks, one file each."""
 
+from jmeta.algorithms.anil import anil
 from jmeta.algorithms.bilevel import bilevel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
+from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
+from jmeta.algorithms.imaml import imaml
 from jmeta.algorithms.losses import LOSSES, MIXTURE
+from jmeta.algorithms.maml import maml
 from jmeta.algorithms.meta_classification import (
     MetaClassificationInfo,
     MetaClassificationState,
@@ -21,17 +25,21 @@ from jmeta.algorithms.meta_regression import (
     MetaSettings,
     meta_regression,
 )
+from jmeta.algorithms.meta_sgd import meta_sgd
 from jmeta.algorithms.persistent_evolution import (
     PersistentInfo,
     PersistentState,
     persistent_evolution,
 )
+from jmeta.algorithms.reptile import reptile
 from jmeta.algorithms.scaler import fit_scaler, standardise, unstandardise
 
 __all__ = [
     "LOSSES",
     "MIXTURE",
     "EnsembleState",
+    "EpisodicInfo",
+    "EpisodicState",
     "MetaClassificationInfo",
     "MetaClassificationState",
     "MetaExamples",
@@ -42,14 +50,19 @@ __all__ = [
     "MetaSettings",
     "PersistentInfo",
     "PersistentState",
+    "anil",
     "bilevel",
     "ensemble",
     "fit_scaler",
+    "imaml",
+    "maml",
     "meta_classification",
     "meta_optimizer",
     "meta_regression",
+    "meta_sgd",
     "persistent_evolution",
     "query_loss",
+    "reptile",
     "standardise",
     "unstandardise",
 ]

@@ -14,6 +14,7 @@ https://arxiv.org/abs/1802.09419; bilevel view, Franceschi et al., 2018,
 https://arxiv.org/abs/1806.04910.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import optax
 from jaxtyping import Float, Int
 
 from jmeta.adjoints import Adjoint, checkpointed
+from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
 from jmeta.algorithms.scaler import fit_scaler, standardise
 from jmeta.base import Learner, MetaAlgorithm, Network
 from jmeta.inner_steps import clipped
@@ -80,11 +82,6 @@ def query_loss(learner: Learner, weights: Weights, task: Task) -> Float[Array, "
     return jnp.sum(jnp.square(error)) / count / jnp.where(variance > 0, variance, 1.0)
 
 
-def _finite(value: Array, grads: Any) -> Array:
-    leaves = [value, *jax.tree.leaves(grads)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-
-
 def _decoded(learner: Learner, unit: Array) -> Settings:
     return learner.space.decode(unit)
 
@@ -114,10 +111,7 @@ def _check(
             "meta_optimizer: needs learners of one kind with different names, got "
             f"{[(learner.name, learner.kind) for learner in learners]}."
         )
-    if micro_batch is not None and micro_batch < 1:
-        raise ValueError(
-            f"meta_optimizer: micro_batch must be at least 1, got {micro_batch}."
-        )
+    check_micro_batch("meta_optimizer", micro_batch)
 
 
 def meta_optimizer(
@@ -189,7 +183,7 @@ def meta_optimizer(
                 fitted_loss, unit, jax.random.fold_in(fit_key, 1)
             )
             last = value + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grad))
-            good = _finite(value, grad)
+            good = all_finite(value, grad)
             kept = jax.tree.map(lambda leaf, g=good: jnp.where(g, leaf, 0.0), grad)
             losses[name] = jnp.where(good, value, 0.0)
             grads[name] = clipped(kept, max_task_norm)
@@ -216,28 +210,6 @@ def meta_optimizer(
         (summed,) = pull_back({**jax.tree.map(jnp.zeros_like, units), **grads})
         return summed, *jax.tree.map(lambda leaf: jnp.sum(leaf, 0), (losses, finite))
 
-    def total(trained: Params, batch: tuple[Array, Array, Task]) -> Any:
-        if micro_batch is None:
-            return batch_sums(trained, batch)
-        num_tasks = len(batch[0])
-        if num_tasks % micro_batch:
-            raise ValueError(
-                f"meta_optimizer: micro_batch={micro_batch} does not divide the "
-                f"{num_tasks} tasks of a step; choose one that does."
-            )
-        batches = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, micro_batch, *leaf.shape[1:]), batch
-        )
-        shapes = jax.eval_shape(
-            batch_sums, trained, jax.tree.map(lambda leaf: leaf[0], batches)
-        )
-        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-        def body(sums: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, sums, batch_sums(trained, part)), None
-
-        return jax.lax.scan(body, start, batches)[0]
-
     def init(key: Key, tasks: Task) -> MetaOptimizerState:
         scaler = fit_scaler(tasks.description)
         trained = network.init(key, standardise(scaler, tasks.description[0]))
@@ -255,7 +227,12 @@ def meta_optimizer(
         hidden = jax.random.uniform(hide_key, inputs.shape) < feature_dropout
         inputs = jnp.where(hidden, 0.0, inputs)
         keys = jax.random.split(fit_key, len(inputs))
-        grads, losses, counts = total(params["network"], (keys, inputs, tasks))
+        grads, losses, counts = summed(
+            "meta_optimizer",
+            functools.partial(batch_sums, params["network"]),
+            (keys, inputs, tasks),
+            micro_batch,
+        )
         count = jnp.sum(jnp.stack(list(counts.values())))
         grads = jax.tree.map(lambda leaf: leaf / jnp.maximum(count, 1), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, params["network"])

@@ -17,8 +17,9 @@ Finite, so that gradients and products stay finite; softmax makes it 4e-18."""
 
 def clean(support: Examples) -> Examples:
     """The same record with zeros in the rows that are padding."""
+    rows = jnp.expand_dims(support.mask, range(1, support.x.ndim))
     return Examples(
-        x=jnp.where(support.mask[:, None], support.x, 0.0),
+        x=jnp.where(rows, support.x, 0.0),
         y=jnp.where(support.mask, support.y, 0).astype(support.y.dtype),
         mask=support.mask,
     )

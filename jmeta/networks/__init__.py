@@ -1,5 +1,15 @@
 """Flax modules; the only package that imports flax."""
 
+from jmeta.networks.conv import conv
+from jmeta.networks.conv_block import ConvBlock
+from jmeta.networks.few_shot import (
+    ConvNet,
+    ResidualNet,
+    finn_mini_imagenet,
+    finn_omniglot,
+    pooled_omniglot,
+    sinusoid_mlp,
+)
 from jmeta.networks.linen import from_linen
 from jmeta.networks.meta_classifier import MetaClassifier
 from jmeta.networks.meta_optimizer import MetaOptimizer, default_units
@@ -7,9 +17,17 @@ from jmeta.networks.mlp import MLP, Trunk
 
 __all__ = [
     "MLP",
+    "ConvBlock",
+    "ConvNet",
     "MetaClassifier",
     "MetaOptimizer",
+    "ResidualNet",
     "Trunk",
+    "conv",
     "default_units",
+    "finn_mini_imagenet",
+    "finn_omniglot",
     "from_linen",
+    "pooled_omniglot",
+    "sinusoid_mlp",
 ]

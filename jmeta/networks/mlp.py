@@ -10,14 +10,21 @@ __all__ = ["MLP", "Trunk"]
 
 
 class MLP(nn.Module):
-    """Fully connected network with the given widths; acts on the last axis."""
+    """Fully connected network with the given widths; acts on the last axis.
+
+    May be told which rows count, as a network that normalises must be; rows do not
+    meet here.
+    """
 
     hidden: tuple[int, ...]
     out: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch o"]:
+    def __call__(
+        self, x: Float[Array, "*batch features"], counted: Array | None = None
+    ) -> Float[Array, "*batch o"]:
         """Apply the network."""
+        del counted
         for width in self.hidden:
             x = jax.nn.relu(nn.Dense(width)(x))
         return nn.Dense(self.out)(x)

@@ -83,13 +83,13 @@ def test_padding_changes_nothing_even_if_it_is_nan(case):
 @every
 def test_predictions_of_a_batch_are_those_of_its_tasks(case):
     _, state, _ = stepped(case)
-    descriptions = case.sample(jax.random.key(1), 3).description
+    asked = case.asked(case.sample(jax.random.key(1), 3))
     batch = jax.jit(jax.vmap(case.algorithm.predict, in_axes=(None, 0)))(
-        state.params, descriptions
+        state.params, asked
     )
     predict = jax.jit(case.algorithm.predict)
-    for i, description in enumerate(descriptions):
-        one = predict(state.params, description)
+    for i in range(3):
+        one = predict(state.params, jax.tree.map(lambda leaf, i=i: leaf[i], asked))
         same(jax.tree.map(lambda leaf, i=i: leaf[i], batch), one, rtol=1e-5, atol=1e-6)
 
 
@@ -115,5 +115,7 @@ def test_a_missing_description_gives_a_finite_step_and_prediction(case):
     state = start(case.algorithm)(KEY, tasks)
     state, info = compiled(case)(KEY, state, tasks)
     assert np.isfinite(info.loss).all() and np.isfinite(info.grad_norm).all()
-    prediction = jax.jit(case.algorithm.predict)(state.params, jnp.full(3, jnp.nan))
+    nothing = tasks._replace(description=jnp.full_like(tasks.description, jnp.nan))
+    asked = jax.tree.map(lambda leaf: leaf[0], case.asked(nothing))
+    prediction = jax.jit(case.algorithm.predict)(state.params, asked)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(prediction))

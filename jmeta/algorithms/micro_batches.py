@@ -1,0 +1,71 @@
+"""Sums over the tasks of a step, some tasks at once and the rest one after another."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool
+
+from jmeta.types import Array
+
+__all__ = ["all_finite", "check_micro_batch", "summed"]
+
+
+def check_micro_batch(who: str, micro_batch: int | None) -> None:
+    """See that a number of tasks is one.
+
+    Raises:
+      ValueError: if it is below 1.
+    """
+    if micro_batch is not None and micro_batch < 1:
+        raise ValueError(f"{who}: micro_batch must be at least 1, got {micro_batch}.")
+
+
+def all_finite(*trees: Any) -> Bool[Array, ""]:
+    """Whether all numbers are finite."""
+    leaves = jax.tree.leaves(trees)
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def summed(
+    who: str,
+    batch_sums: Callable[[Any], Any],
+    batch: Any,
+    micro_batch: int | None,
+) -> Any:
+    """What `batch_sums` gives for a batch, added up over micro-batches in a scan.
+
+    Gradients must be taken inside `batch_sums`, so that nothing but the sums outlives
+    a micro-batch.
+
+    Args:
+      who: what the error message names.
+      batch_sums: of records with a leading task axis; none on what it returns.
+      batch: records with a leading task axis.
+      micro_batch: how many tasks are taken at once; None for all.
+
+    Raises:
+      ValueError: if `micro_batch` does not divide the number of tasks.
+    """
+    num_tasks = len(jax.tree.leaves(batch)[0])
+    if micro_batch is None or micro_batch == num_tasks:
+        return batch_sums(batch)
+    if num_tasks % micro_batch:
+        raise ValueError(
+            f"{who}: micro_batch={micro_batch} does not divide the {num_tasks} tasks "
+            "of a step; choose one that does."
+        )
+    batches = jax.tree.map(
+        lambda leaf: leaf.reshape(
+            num_tasks // micro_batch, micro_batch, *leaf.shape[1:]
+        ),
+        batch,
+    )
+    shapes = jax.eval_shape(batch_sums, jax.tree.map(lambda leaf: leaf[0], batches))
+    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def body(sums: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, batch_sums(part)), None
+
+    return jax.lax.scan(body, start, batches)[0]
