@@ -168,11 +168,7 @@ def one(batch):
 @pytest.mark.parametrize("transductive", [False, True])
 def test_padding_of_images_may_be_nan(transductive):
     algorithm = maml(
-        small_images(),
-        optax.sgd(1.0),
-        inner_steps=2,
-        transductive=transductive,
-        adjoint=unrolled(),
+        small_images(), optax.sgd(1.0), inner_steps=1, transductive=transductive
     )
     told = [gradient(algorithm, images(fill=fill)) for fill in (0.0, np.nan)]
     jax.tree.map(np.testing.assert_array_equal, told[0], told[1])
@@ -192,25 +188,21 @@ def test_queries_see_each_other_only_if_asked_to(transductive):
     assert np.allclose(*first, rtol=1e-6) != transductive
 
 
-def test_a_conv_net_has_the_same_gradient_in_all_exact_ways():
+def test_a_conv_net_has_the_same_gradient_another_way_and_task_by_task():
     with jax.enable_x64(True):
         told = []
-        for adjoint in (unrolled(), forward_over_reverse()):
-            for micro_batch in (None, 1):
-                algorithm = maml(
-                    small_images(),
-                    optax.sgd(1.0),
-                    inner_steps=2,
-                    adjoint=adjoint,
-                    micro_batch=micro_batch,
-                )
-                told.append(gradient(algorithm, images())[0])
-        for other in told[1:]:
-            jax.tree.map(
-                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12),
-                told[0],
-                other,
+        for adjoint, micro_batch in ((unrolled(), None), (forward_over_reverse(), 1)):
+            algorithm = maml(
+                small_images(),
+                optax.sgd(1.0),
+                inner_steps=2,
+                adjoint=adjoint,
+                micro_batch=micro_batch,
             )
+            told.append(gradient(algorithm, images())[0])
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *told
+        )
 
 
 def test_impossible_settings_are_refused():

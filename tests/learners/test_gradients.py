@@ -21,7 +21,7 @@ SOLVED = [
     ("logistic", 1 + logistic._DIRECT // (FEATURES + 1)),
     *((name, None) for name in ("ridge", "gaussian_process_regressor")),
 ]
-TRAINED = [("mlp", 2), ("mlp", 4), ("mlp_regressor", None)]
+TRAINED = [("mlp", 4), ("mlp_regressor", None)]
 WITHOUT = {
     "knn_regressor",
     *(
