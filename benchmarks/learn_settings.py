@@ -2,8 +2,7 @@
 through the training of the learners themselves.
 
 The losses that grid searches and `cut_tasks.py` left behind become smooth surfaces over
-the settings, whose gradient trains the network; then it goes on through training. A
-second network learns where eight candidates should lie, so that one of them is good.
+the settings, whose gradient trains the network; then it goes on through training.
 """
 
 import itertools
@@ -21,7 +20,7 @@ from grid_search import FOLDS, SLOTS, Store, family, grid, table_of
 
 from jmeta import adjoints, learners
 from jmeta.algorithms import ensemble, meta_optimizer
-from jmeta.base import Learner, MetaAlgorithm, Network, Proposals
+from jmeta.base import Learner, MetaAlgorithm, Network
 from jmeta.data import encode
 from jmeta.describe.probes import columns_for, lowest, probe_names, probes
 from jmeta.learners.kernels import kernel, squared_distances
@@ -31,11 +30,7 @@ from jmeta.tasks import Examples, Table, Task, pad_table, stack, task_of
 PARTS, MEMBERS, SURFACE_BATCH = 5, 5, 128
 KNOWN = frozenset(jax.eval_shape(lowest, jnp.zeros(len(probe_names()))))
 """Learners whose probes already say where their settings are best."""
-WAYS = ("surfaces", "more", "through")
-MORE = 7
-"""Candidates beside the zero-shot settings."""
-SOFT = 0.01
-"""Nats by which the best of several candidates counts more than the next."""
+WAYS = ("surfaces", "through")
 SMALL_ROWS, SMALL_FEATURES, SMALL_TASKS, SMALL_BATCH = 192, 16, 4, 8
 """Tasks for training through training: so many of each training table that fits."""
 
@@ -107,18 +102,6 @@ def network_of(names: Sequence[str]) -> Network:
     return from_linen(MetaOptimizer(defaults=defaults, reads=reads, width=32))
 
 
-def network_of_more(names: Sequence[str]) -> Network:
-    """One network that gives several candidates for each learner."""
-    starts = {}
-    for name in names:
-        rng = np.random.default_rng(0)
-        levels = np.linspace(0.15, 0.85, MORE)
-        size = len(learners.get(name, 2).space)
-        starts[name] = np.stack([rng.permutation(levels) for _ in range(size)], axis=1)
-    reads = {name: columns_for(name) for name in names}
-    return from_linen(MetaOptimizer(defaults=starts, reads=reads, width=32))
-
-
 def committee(network: Network) -> Network:
     """Several networks that give the mean of what each would."""
 
@@ -134,29 +117,22 @@ def committee(network: Network) -> Network:
 
 
 def surface_algorithm(
-    names: Sequence[str], network: Network, num_steps: int, **options: Any
+    names: Sequence[str], network: Network, num_steps: int
 ) -> MetaAlgorithm:
-    """The meta-optimizer, trained through the surfaces of measured losses.
-
-    Where a network gives several candidates, the best of them counts.
-    """
+    """The meta-optimizer, trained through the surfaces of measured losses."""
     chosen = [learners.get(name, 2) for name in names]
     places = {name: place for place, name in enumerate(names)}
     points = {learner.name: jnp.asarray(grid(learner)) for learner in chosen}
 
-    def told(learner: Learner, units: jax.Array, task: Task) -> jax.Array:
+    def told(learner: Learner, unit: jax.Array, task: Task) -> jax.Array:
         place = places[learner.name]
-        near_points = near(jnp.atleast_2d(units), points[learner.name])
-        heights = near_points @ task.support.x[:, place] + task.query.x[0, place]
+        by_point = near(unit[None], points[learner.name])[0]
+        height = by_point @ task.support.x[:, place] + task.query.x[0, place]
         # Below the best that was measured nothing is known, only extrapolated.
-        heights = jnp.maximum(heights, 0.0)
-        return -SOFT * jax.nn.logsumexp(-heights / SOFT)
-
-    def units_of(learner: Learner, made: Any) -> jax.Array:
-        return made.units if isinstance(made, Proposals) else made
+        return jnp.maximum(height, 0.0)
 
     stubs = [
-        one._replace(fit=lambda key, units, support: units, through=None)
+        one._replace(fit=lambda key, unit, support: unit, through=None)
         for one in chosen
     ]
     schedule = optax.cosine_decay_schedule(3e-3, num_steps)
@@ -165,9 +141,9 @@ def surface_algorithm(
         stubs,
         optax.adamw(schedule, weight_decay=0.1),
         feature_dropout=0.1,
-        decode=units_of,
+        decode=lambda learner, unit: unit,
         loss=told,
-        **options,
+        start=lowest,
     )
     return ensemble(one, MEMBERS, bagged=False)
 
@@ -267,7 +243,7 @@ def learn(
 
     Returns:
       By way and learner: `surfaces` and `through`, units `(tables, folds, size)` before
-      and after training through training; `more`, `(tables, folds, 7, size)`.
+      and after training through training.
     """
     tables = [table_of(path) for path in paths]
     searched = {name: {} for name in tables}
@@ -285,31 +261,22 @@ def learn(
     small, places = small_tasks(paths, seed)
 
     network = network_of(names)
-    surfaces = surface_algorithm(names, network, num_steps[0], start=lowest)
-    several = surface_algorithm(names, network_of_more(names), num_steps[0])
+    surfaces = surface_algorithm(names, network, num_steps[0])
     through = through_algorithm(names, network, num_steps[1])
-    first, other = (
-        steps_of(one, num_steps[0], SURFACE_BATCH) for one in (surfaces, several)
-    )
+    first = steps_of(surfaces, num_steps[0], SURFACE_BATCH)
     second = steps_of(through, num_steps[1], SMALL_BATCH)
     # As many rows in every part, so that all run the same programs.
     half = max(len(tables), len(cut))
-    ask, ask_more = (
-        jax.jit(jax.vmap(jax.vmap(one.predict, (None, 0)), (None, 0)))
-        for one in (through, several)
-    )
+    ask = jax.jit(jax.vmap(jax.vmap(through.predict, (None, 0)), (None, 0)))
     out: dict[str, dict[str, Any]] = {way: {} for way in WAYS}
     for part in range(PARTS):
         key = jax.random.fold_in(jax.random.key(seed), part)
         own = np.flatnonzero(parts == part)
-        sources = (
-            parts != part,
-            np.append(np.zeros(len(tables), bool), cut_parts != part),
-        )
-        rows = [np.resize(np.flatnonzero(some), half) for some in sources]
-        rows = jnp.asarray(np.concatenate(rows))
+        of_tables = np.flatnonzero(parts != part)
+        of_cut = len(tables) + np.flatnonzero(cut_parts != part)
+        rows = np.concatenate([np.resize(some, half) for some in (of_tables, of_cut)])
         seen = jax.tree.map(lambda leaf, r=rows: leaf[r], tasks)
-        state, infos = first(key, surfaces.init(key, seen), tasks, rows)
+        state, infos = first(key, surfaces.init(key, seen), tasks, jnp.asarray(rows))
         told = [f"surfaces {ends(infos)}"]
         params = {
             "network": state.params["network"],
@@ -317,12 +284,6 @@ def learn(
             "scaler": jax.tree.map(lambda leaf: leaf[0], state.params["scaler"]),
         }
         found = {"surfaces": ask(params, about[own])}
-
-        state, infos = other(key, several.init(key, seen), tasks, rows)
-        told.append(f"best of {MORE} {ends(infos)}")
-        made = ask_more(state.params, about[own])
-        # The members start alike, so that each candidate has a place of its own.
-        found["more"] = {name: made[name].units.mean(axis=2) for name in names}
 
         rows = np.resize(np.flatnonzero(parts[places] != part), len(places))
         begun = through.init(key, small)._replace(params=params)

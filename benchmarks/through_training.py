@@ -5,8 +5,8 @@
 For each learner and table, on the folds of `tables.py`: log loss with the default
 settings; with the best of a grid of 64 by inner 5-fold cross-validation
 (`grid_search.py`); with the settings that the meta-optimizer gives from the description
-alone; and with the best of those and 7 more candidates from a network, by the same
-inner folds. The networks (`learn_settings.py`) never saw a table of the same family.
+alone; and with the best of 8 candidates around those, by the same inner folds. The
+network (`learn_settings.py`) never saw a table of the same family.
 Settings aside, all four are the same learner, run by the same compiled program.
 
 What is measured is appended to OUT after every table, and a stopped run goes on.
@@ -137,6 +137,14 @@ def measure_descriptions(
         print(f"described {table}, fold {fold}: {seconds}", file=sys.stderr)
 
 
+def around(unit: np.ndarray, seed: int) -> np.ndarray:
+    """Eight candidates: the settings given, and a Latin square of seven around them."""
+    rng = np.random.default_rng(seed)
+    levels = np.linspace(-0.3, 0.3, 7)
+    moves = np.stack([rng.permutation(levels) for _ in unit], axis=1)
+    return np.clip(np.concatenate([unit[None], unit + moves]), 0.0, 1.0)
+
+
 def judge(
     arguments: Arguments,
     paths: Sequence[Path],
@@ -155,12 +163,7 @@ def judge(
         learner = learners.get(name, real.num_classes)
         for fold in folds:
             row = searches[name, table, fold]
-            eight = np.concatenate(
-                [
-                    units["through"][name][place, fold][None],
-                    units["more"][name][place, fold],
-                ]
-            )
+            eight = around(units["through"][name][place, fold], arguments.seed)
             cv, warm_seconds = searched(learner, key, eight, real, fold)
             best = eight[np.argmin(cv)]
             given = np.stack([best, units["surfaces"][name][place, fold], eight[0]])

@@ -63,7 +63,6 @@ PROBES = {
             {"lengthscale": 1.0},
             {"lengthscale": 0.4, "amplitude": 10.0, "kernel": "matern52"},
             {"lengthscale": 3.0, "amplitude": 10.0, "kernel": "rbf"},
-            {"lengthscale": 0.15, "amplitude": 10.0, "kernel": "rbf"},
         ),
         slopes=True,
     ),
