@@ -135,13 +135,13 @@ def trained(
         return draw(key, bank, shots=jnp.array(arguments.train_shots))
 
     folder = arguments.out / name
+    folder.mkdir(exist_ok=True)
     clock = folder / "seconds.json"
     spent = json.loads(clock.read_text()) if clock.exists() else 0.0
     begin = time.perf_counter()
 
     def progress(metrics: dict[str, float]) -> None:
         seconds = spent + time.perf_counter() - begin
-        folder.mkdir(parents=True, exist_ok=True)
         if "loss" in metrics:
             clock.write_text(json.dumps(seconds))
             told(
@@ -202,9 +202,21 @@ def evaluated(
     found = protocol.summary(rows)
     told(f"{name}: " + ", ".join(f"{k}: {v['dauprc']:.3f}" for k, v in found.items()))
     found = {"shots": found, "evaluation_seconds": time.perf_counter() - begin}
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found))
     return found
+
+
+def check_folder(arguments: Arguments) -> None:
+    """See that what the folder holds was made with the same settings."""
+    settings = dataclasses.asdict(arguments)
+    for name in ("out", "methods", "json"):
+        del settings[name]
+    text = json.dumps(settings, default=str)
+    file = arguments.out / "settings.json"
+    if file.exists() and file.read_text() != text:
+        sys.exit(f"fsmol: {str(file)!r} holds other settings; choose another --out.")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def main(arguments: Arguments) -> None:
@@ -212,6 +224,7 @@ def main(arguments: Arguments) -> None:
     unknown = set(arguments.methods) - {*FLOORS, *LEARNED}
     if unknown:
         sys.exit(f"fsmol: methods must be of {[*FLOORS, *LEARNED]}, not {unknown}.")
+    check_folder(arguments)
     data = read_molecules(arguments.data, "train")
     judging = read_molecules(arguments.data, "valid")
     kept = apart(data, judging, arguments.data / "target_info.csv")
