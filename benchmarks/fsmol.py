@@ -7,8 +7,8 @@ with one of `valid`, and evaluates on `valid`: supports of 16, 32, 64 and 128 mo
 that keep the task's share of actives, ten draws each, the rest as query. The score is
 the average precision less the query's share of actives; means and standard errors are
 over tasks. Beside each learned method stands a control whose support labels are
-shuffled. Training goes on from `--out` where it was stopped, and what was evaluated is
-not evaluated again.
+shuffled, and below them the mean of their probabilities. Training goes on from `--out`
+where it was stopped, and what was evaluated is not evaluated again.
 """
 
 import csv
@@ -198,10 +198,18 @@ def evaluated(
     for draws in protocol.all_draws(bank, protocol.SHOTS, arguments.draws):
         asked = protocol.shuffled_labels(draws) if control else draws
         gain, error = protocol.judged(draws, predict(asked))
-        rows.append({"shot": draws.shot, "gain": gain, "calibration_error": error})
+        rows.append(
+            {
+                "task": draws.task,
+                "shot": draws.shot,
+                "gain": gain,
+                "calibration_error": error,
+            }
+        )
     found = protocol.summary(rows)
     told(f"{name}: " + ", ".join(f"{k}: {v['dauprc']:.3f}" for k, v in found.items()))
-    found = {"shots": found, "evaluation_seconds": time.perf_counter() - begin}
+    seconds = round(time.perf_counter() - begin, 1)
+    found = {"shots": found, "evaluation_seconds": seconds, "tasks": rows}
     file.write_text(json.dumps(found))
     return found
 
@@ -242,17 +250,25 @@ def main(arguments: Arguments) -> None:
         },
         "methods": {},
     }
+    learned: dict[str, Callable[[protocol.Draws], np.ndarray]] = {}
     told(f"{len(kept)} tasks, {out['left_out_for_target']} left out for their target")
     for name in arguments.methods:
         if name in FLOORS:
             predict, extra = functools.partial(floor, name), {}
         else:
             predict, extra = trained(name, bank, arguments)
-        found = evaluated(name, predict, judge, arguments) | extra
         if name in LEARNED:
             control = evaluated(name, predict, judge, arguments, control=True)
-            found["shuffled"] = control["shots"]
-        out["methods"][name] = found
+            extra["shuffled"] = control["shots"]
+            predict = learned[name] = protocol.remembered(predict)
+        out["methods"][name] = evaluated(name, predict, judge, arguments) | extra
+    if len(learned) > 1:
+
+        def mean(draws: protocol.Draws) -> np.ndarray:
+            return np.mean([predict(draws) for predict in learned.values()], axis=0)
+
+        name = "mean_of_" + "_and_".join(learned)
+        out["methods"][name] = evaluated(name, mean, judge, arguments)
     if arguments.json:
         print(json.dumps(out, indent=1))
     else:

@@ -73,6 +73,21 @@ def predictor(predict: Callable[..., Any]) -> Callable[[Any, Draws], np.ndarray]
     return lambda params, draws: np.exp(np.asarray(run(params, draws.episodes)))[..., 1]
 
 
+def remembered(
+    predict: Callable[[Draws], np.ndarray],
+) -> Callable[[Draws], np.ndarray]:
+    """The same, asked once for each task and size of support."""
+    known: dict[tuple[int, int], np.ndarray] = {}
+
+    def asked(draws: Draws) -> np.ndarray:
+        place = draws.task, draws.shot
+        if place not in known:
+            known[place] = predict(draws)
+        return known[place]
+
+    return asked
+
+
 def judged(draws: Draws, probs: np.ndarray) -> tuple[float, float]:
     """Of one task, means over draws: dAUPRC, and the calibration error."""
     query = draws.episodes.query

@@ -71,7 +71,7 @@ def eligible(
     Args:
       bank: of tasks.
       num_support: rows that the support takes.
-      least_query: rows that must be left.
+      least_query: rows that must be left; at least 2.
     """
     both = jnp.minimum(bank.positives, bank.size - bank.positives) >= 2
     return both & (bank.size >= num_support + least_query)
@@ -109,12 +109,9 @@ def draw_episode(
     wanted = jnp.round(num_support * share).astype(int)
     least = jnp.maximum(1, num_support - (size - positives - 1))
     wanted = jnp.clip(wanted, least, jnp.minimum(num_support, positives) - 1)
-    wanted = jnp.maximum(wanted, 1)
 
-    order = jnp.argsort(
-        jnp.where(jnp.arange(window) < size, jax.random.uniform(key, (window,)), 2.0)
-    )
     there = jnp.arange(window) < size
+    order = jnp.argsort(jnp.where(there, jax.random.uniform(key, (window,)), 2.0))
     rows = bank.first[task] + jnp.where(there, order, 0)
     positive = there & (bank.label[rows] == 1)
     negative = there & ~positive
