@@ -20,12 +20,20 @@ from jmeta.algorithms import (
     meta_optimizer,
     meta_regression,
     meta_sgd,
+    prototypical,
     reptile,
+    ridge_head,
 )
 from jmeta.base import InnerLearner, MetaAlgorithm, Network
 from jmeta.learners.inner import regressor
 from jmeta.learners.ridge import ridge
-from jmeta.networks import MetaClassifier, MetaOptimizer, default_units, from_linen
+from jmeta.networks import (
+    MLP,
+    MetaClassifier,
+    MetaOptimizer,
+    default_units,
+    from_linen,
+)
 from jmeta.tasks import Examples, Task
 
 KEY = jax.random.key(0)
@@ -130,6 +138,24 @@ def slopes(key, num_tasks: int, fill: float = 7.0) -> Task:
     return jax.vmap(one)(jax.random.split(key, num_tasks))
 
 
+def two_clouds(key, num_tasks: int, fill: float = 7.0) -> Task:
+    """Two classes that lie apart in the first of two features, at another place in
+    every task; half the rows are padding."""
+
+    def one(key) -> Task:
+        keys = jax.random.split(key, 2)
+        y = jnp.arange(32) // 2 % 2
+        x = jax.random.normal(keys[0], (32, 2)) * jnp.array([0.3, 2.0])
+        x += jnp.array([1.0, 0.0]) * (jax.random.normal(keys[1]) + y[:, None])
+        mask = jnp.arange(32) % 2 == 0
+        x, y = jnp.where(mask[:, None], x, fill), jnp.where(mask, y, 7)
+        support = Examples(x=x[:16], y=y[:16], mask=mask[:16])
+        query = Examples(x=x[16:], y=y[16:], mask=mask[16:])
+        return Task(support=support, query=query, description=jnp.zeros(3))
+
+    return jax.vmap(one)(jax.random.split(key, num_tasks))
+
+
 def line() -> InnerLearner:
     """A line `head.a x + body.b`."""
 
@@ -189,5 +215,14 @@ cases = [
         reptile(line(), optax.sgd(0.3), inner_lr=0.1),
         slopes,
         lambda tasks: tasks,
+    ),
+    *(
+        Case(
+            make.__name__,
+            make(from_linen(MLP(hidden=(16,), out=4)), optax.adam(0.03), micro_batch=2),
+            two_clouds,
+            lambda tasks: tasks,
+        )
+        for make in (prototypical, ridge_head)
     ),
 ]

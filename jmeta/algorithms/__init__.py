@@ -4,6 +4,7 @@ from jmeta.algorithms.anil import anil
 from jmeta.algorithms.bilevel import bilevel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
+from jmeta.algorithms.fingerprint_kernel import deep_tanimoto
 from jmeta.algorithms.imaml import imaml
 from jmeta.algorithms.losses import LOSSES, MIXTURE
 from jmeta.algorithms.maml import maml
@@ -31,7 +32,9 @@ from jmeta.algorithms.persistent_evolution import (
     PersistentState,
     persistent_evolution,
 )
+from jmeta.algorithms.prototypical import prototypical
 from jmeta.algorithms.reptile import reptile
+from jmeta.algorithms.ridge_head import ridge_head
 from jmeta.algorithms.scaler import fit_scaler, standardise, unstandardise
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "PersistentState",
     "anil",
     "bilevel",
+    "deep_tanimoto",
     "ensemble",
     "fit_scaler",
     "imaml",
@@ -61,8 +65,10 @@ __all__ = [
     "meta_regression",
     "meta_sgd",
     "persistent_evolution",
+    "prototypical",
     "query_loss",
     "reptile",
+    "ridge_head",
     "standardise",
     "unstandardise",
 ]

@@ -10,6 +10,7 @@ from jmeta.networks.few_shot import (
     pooled_omniglot,
     sinusoid_mlp,
 )
+from jmeta.networks.fingerprint import FingerprintMLP
 from jmeta.networks.linen import from_linen
 from jmeta.networks.meta_classifier import MetaClassifier
 from jmeta.networks.meta_optimizer import MetaOptimizer, default_units
@@ -19,6 +20,7 @@ __all__ = [
     "MLP",
     "ConvBlock",
     "ConvNet",
+    "FingerprintMLP",
     "MetaClassifier",
     "MetaOptimizer",
     "ResidualNet",

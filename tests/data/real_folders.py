@@ -12,5 +12,5 @@ def real_folder(kind, name):
     """The folder of a real meta-dataset; skips the test where it is absent."""
     folder = ROOT / kind / name
     if not folder.is_dir():
-        pytest.skip(f"needs the meta-dataset {name} in ../shared/data/{kind}")
+        pytest.skip(f"needs {name} in ../shared/data/{kind}")
     return folder

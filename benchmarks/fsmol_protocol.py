@@ -1,0 +1,121 @@
+"""The protocol of FS-Mol: draws of supports, and how their queries are judged.
+
+Source: Stanley et al., 2021, https://openreview.net/forum?id=701FtuyLlAd, section 4.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from jmeta.episodes import Bank, draw_episode, eligible
+from jmeta.metrics import calibration_error
+from jmeta.tasks import Task, bucket
+
+SHOTS = (16, 32, 64, 128)
+
+
+class Draws(NamedTuple):
+    """All draws of one task and one size of support, with a leading axis of draws."""
+
+    task: int
+    shot: int
+    episodes: Task
+
+
+@functools.cache
+def _drawer(support_rows: int, window: int) -> Callable[..., Task]:
+    draw = functools.partial(
+        draw_episode,
+        support_rows=support_rows,
+        query_rows=window,
+        window=window,
+    )
+    return jax.jit(jax.vmap(draw, in_axes=(0, None, None, None)))
+
+
+def all_draws(
+    bank: Bank, shots: tuple[int, ...], num_draws: int, seed: int = 0
+) -> Iterator[Draws]:
+    """The episodes that judge, the same whenever they are asked for."""
+    for shot in shots:
+        fits = np.asarray(eligible(bank, shot, 2))
+        for task in np.flatnonzero(fits):
+            key = jax.random.fold_in(jax.random.key(seed), int(task) * 1000 + shot)
+            draw = _drawer(shot, bucket(int(bank.size[task]), "rows"))
+            keys = jax.random.split(key, num_draws)
+            episodes = draw(keys, bank, jnp.array(int(task)), jnp.array(shot))
+            yield Draws(task=int(task), shot=shot, episodes=episodes)
+
+
+def shuffled_labels(draws: Draws) -> Draws:
+    """The control: the same episodes, the labels of each support in random order."""
+    support = draws.episodes.support
+
+    def one(key: Any, y: Any) -> Any:
+        return jax.random.permutation(key, y)  # All rows count.
+
+    keys = jax.random.split(jax.random.key(1), len(support.y))
+    support = support._replace(y=jax.vmap(one)(keys, support.y))
+    return draws._replace(episodes=draws.episodes._replace(support=support))
+
+
+def predictor(predict: Callable[..., Any]) -> Callable[[Any, Draws], np.ndarray]:
+    """Probabilities `(draws, rows)` of the class 1, from log probabilities."""
+    # One draw after another: queries are large.
+    run = jax.jit(
+        lambda params, tasks: jax.lax.map(lambda task: predict(params, task), tasks)
+    )
+    return lambda params, draws: np.exp(np.asarray(run(params, draws.episodes)))[..., 1]
+
+
+def remembered(
+    predict: Callable[[Draws], np.ndarray],
+) -> Callable[[Draws], np.ndarray]:
+    """The same, asked once for each task and size of support."""
+    known: dict[tuple[int, int], np.ndarray] = {}
+
+    def asked(draws: Draws) -> np.ndarray:
+        place = draws.task, draws.shot
+        if place not in known:
+            known[place] = predict(draws)
+        return known[place]
+
+    return asked
+
+
+def judged(draws: Draws, probs: np.ndarray) -> tuple[float, float]:
+    """Of one task, means over draws: dAUPRC, and the calibration error."""
+    query = draws.episodes.query
+    gains, errors = [], []
+    for p, y, mask in zip(probs, np.asarray(query.y), np.asarray(query.mask)):
+        gains.append(average_precision_score(y[mask], p[mask]) - y[mask].mean())
+        both = jnp.stack([1.0 - p, p], axis=1)
+        errors.append(float(_calibration(both, y, mask)))
+    return float(np.mean(gains)), float(np.mean(errors))
+
+
+_calibration = jax.jit(calibration_error)
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over tasks, and standard errors, by size of support.
+
+    Args:
+      rows: of one method: `shot`, `gain` and `calibration_error` of each task.
+    """
+    out = {}
+    for shot in sorted({row["shot"] for row in rows}):
+        gains = np.array([row["gain"] for row in rows if row["shot"] == shot])
+        errors = [row["calibration_error"] for row in rows if row["shot"] == shot]
+        out[str(shot)] = {
+            "dauprc": round(float(gains.mean()), 4),
+            "standard_error": round(float(gains.std(ddof=1) / len(gains) ** 0.5), 4),
+            "calibration_error": round(float(np.mean(errors)), 4),
+            "tasks": len(gains),
+        }
+    return out

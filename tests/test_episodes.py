@@ -1,0 +1,106 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_molecules import write_fsmol
+
+from jmeta.data.molecules import read_molecules
+from jmeta.episodes import draw_episode, draw_episodes, eligible, make_bank
+
+KEY = jax.random.key(0)
+SIZES = (40, 30, 12, 20)
+LENGTHS = {"support_rows": 16, "query_rows": 32, "window": 64}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three tasks that are half active, and one with a single active row."""
+    label = np.arange(sum(SIZES), dtype=np.int8) % 2
+    label[82:] = np.arange(20) == 7
+    return read_molecules(write_fsmol(tmp_path, sizes=SIZES, label=label))
+
+
+def drawn(data, task, num_support, seed=0, **changes):
+    draw = jax.jit(functools.partial(draw_episode, **(LENGTHS | changes)))
+    key = jax.random.key(seed)
+    return draw(key, make_bank(data), jnp.array(task), jnp.array(num_support))
+
+
+def molecules(examples):
+    """What tells rows apart: their entries."""
+    return {tuple(row.ravel()) for row in np.asarray(examples.x[examples.mask])}
+
+
+def test_tasks_too_small_or_without_two_of_a_class_are_not_eligible(data):
+    bank = make_bank(data)
+    np.testing.assert_array_equal(eligible(bank, 8, 4), [True, True, True, False])
+    np.testing.assert_array_equal(eligible(bank, 9, 4), [True, True, False, False])
+
+
+def test_support_and_query_split_the_task(data):
+    task = drawn(data, 1, 8)
+    assert task.support.mask.sum() == 8 and task.query.mask.sum() == 22
+    assert not molecules(task.support) & molecules(task.query)
+    rows = slice(*data.offset[1:3])
+    held = np.concatenate([s.y[s.mask] for s in (task.support, task.query)])
+    assert held.sum() == data.label[rows].sum()
+
+
+def test_rows_hold_the_entries_and_labels_of_their_molecule(data):
+    bank = make_bank(data)
+    task = drawn(data, 0, 8)
+    known = {
+        tuple(np.asarray(bank.counts[row], np.float32).ravel()): label
+        for row, label in zip(data.rows, data.label)
+    }
+    for x, y in zip(task.query.x[task.query.mask], task.query.y):
+        assert known[tuple(np.asarray(x).ravel())] == y
+
+
+@pytest.mark.parametrize("num_support", [2, 5, 8, 16])
+def test_the_support_keeps_the_share_of_classes(data, num_support):
+    for seed in range(3):
+        task = drawn(data, 0, num_support, seed)
+        active = int(task.support.y[task.support.mask].sum())
+        assert abs(active - num_support / 2) <= 0.5 and 0 < active < num_support
+        np.testing.assert_allclose(task.description, [active / num_support], rtol=1e-6)
+
+
+def test_a_rare_class_stands_on_both_sides(tmp_path):
+    label = np.isin(np.arange(40), (3, 30)).astype(np.int8)
+    data = read_molecules(write_fsmol(tmp_path, sizes=(40,), label=label))
+    for seed in range(3):
+        task = drawn(data, 0, 16, seed)
+        assert task.support.y[task.support.mask].sum() == 1
+        assert task.query.y[task.query.mask].sum() == 1
+
+
+def test_the_query_is_cut_where_there_is_no_room(data):
+    task = drawn(data, 0, 8, query_rows=10)
+    assert task.query.mask.all() and len(task.query.mask) == 10
+    assert 0 < task.query.y.sum() < 10  # Not the first rows of one class.
+
+
+def test_unknown_values_are_in_neither_set(tmp_path):
+    value = np.linspace(4.0, 9.0, 40, dtype=np.float32)
+    value[::4] = np.nan
+    data = read_molecules(write_fsmol(tmp_path, sizes=(40,), log_value=value))
+    task = drawn(data, 0, 16, numbers=True)
+    assert task.support.mask.sum() + task.query.mask.sum() == 30
+    assert np.isfinite(task.query.y[task.query.mask]).all()
+
+
+def test_a_batch_repeats_itself_and_draws_large_enough_tasks_alone(data):
+    bank = make_bank(data, np.array([0, 1, 2]))
+    draw = functools.partial(draw_episodes, num_tasks=64, least_query=4, **LENGTHS)
+    draw = jax.jit(draw)
+    shots = jnp.array([8, 16])
+    tasks = draw(KEY, bank, shots=shots)
+    jax.tree.map(np.testing.assert_array_equal, tasks, draw(KEY, bank, shots=shots))
+    taken = tasks.support.mask.sum(axis=1)
+    rows = taken + tasks.query.mask.sum(axis=1)
+    assert set(np.asarray(taken).tolist()) == {8, 16}
+    assert set(np.asarray(rows).tolist()) == {12, 30, 40}
+    assert (rows[taken == 16] > 12).all()
