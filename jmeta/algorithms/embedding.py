@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
+from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState, followed
 from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import clean
@@ -147,17 +147,8 @@ def embedding(
 
         num_tasks = len(tasks.support.x)
         batch = jax.random.split(key, num_tasks), tasks
-        loss, grads, count = summed(who, batch_sums, batch, micro_batch)
-        some = jnp.maximum(count, 1)
-        grads = jax.tree.map(lambda leaf: leaf / some, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        info = EpisodicInfo(
-            loss=loss / some,
-            grad_norm=optax.tree.norm(grads),
-            num_diverged=num_tasks - count,
-        )
-        params = optax.apply_updates(state.params, updates)
-        return EpisodicState(params=params, opt_state=opt_state), info
+        sums = summed(who, batch_sums, batch, micro_batch)
+        return followed(optimizer, state, sums, num_tasks)
 
     def predict(params: Params, task: Task) -> Array:
         task = cleaned(task)

@@ -20,7 +20,14 @@ from jmeta.learners.inner import query_loss, query_outputs
 from jmeta.tasks import Examples, Task
 from jmeta.types import Array, Key, Params, Weights
 
-__all__ = ["EpisodicInfo", "EpisodicState", "adapting", "episodic", "usual_adjoint"]
+__all__ = [
+    "EpisodicInfo",
+    "EpisodicState",
+    "adapting",
+    "episodic",
+    "followed",
+    "usual_adjoint",
+]
 
 Adapt = Callable[[Key, Params, Examples], Weights]
 """`(key, params, support) -> weights`, the support being cleaned."""
@@ -50,6 +57,33 @@ class EpisodicInfo(NamedTuple):
 def usual_adjoint(inner_steps: int) -> Adjoint:
     """Checkpoints pay from the second inner step on."""
     return unrolled() if inner_steps == 1 else checkpointed()
+
+
+def followed(
+    optimizer: optax.GradientTransformation,
+    state: EpisodicState,
+    sums: tuple[Array, Params, Array],
+    num_tasks: int,
+) -> tuple[EpisodicState, EpisodicInfo]:
+    """One step of the optimizer, along the mean over the tasks that are finite.
+
+    Args:
+      optimizer: of the parameters.
+      state: before the step.
+      sums: over these tasks: the loss, the gradient, and how many they are.
+      num_tasks: of the step.
+    """
+    loss, grads, count = sums
+    some = jnp.maximum(count, 1)
+    grads = jax.tree.map(lambda leaf: leaf / some, grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    info = EpisodicInfo(
+        loss=loss / some,
+        grad_norm=optax.tree.norm(grads),
+        num_diverged=num_tasks - count,
+    )
+    params = optax.apply_updates(state.params, updates)
+    return EpisodicState(params=params, opt_state=opt_state), info
 
 
 def episodic(
@@ -111,17 +145,8 @@ def episodic(
 
         num_tasks = len(tasks.support.x)
         batch = jax.random.split(key, num_tasks), tasks
-        loss, grads, count = summed(who, batch_sums, batch, micro_batch)
-        some = jnp.maximum(count, 1)
-        grads = jax.tree.map(lambda leaf: leaf / some, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        info = EpisodicInfo(
-            loss=loss / some,
-            grad_norm=optax.tree.norm(grads),
-            num_diverged=num_tasks - count,
-        )
-        params = optax.apply_updates(state.params, updates)
-        return EpisodicState(params=params, opt_state=opt_state), info
+        sums = summed(who, batch_sums, batch, micro_batch)
+        return followed(optimizer, state, sums, num_tasks)
 
     def predict(params: Params, task: Task) -> Array:
         weights = adapt(jax.random.key(0), params, clean(task.support))
