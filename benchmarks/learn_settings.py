@@ -210,12 +210,10 @@ def steps_of(algorithm: MetaAlgorithm, num_steps: int, batch: int) -> Any:
     return jax.jit(run)
 
 
-def deal(families: Sequence[str], seed: int) -> np.ndarray:
-    """Which part each family's tables are in; those of the prior are in none, -1."""
-    names = np.unique([name for name in families if not name.startswith("prior")])
-    shuffled = np.random.default_rng(seed).permutation(names)
-    dealt = {name: i % PARTS for i, name in enumerate(shuffled)}
-    return np.array([dealt.get(name, -1) for name in families])
+def deal(families: Sequence[str], seed: int) -> dict[str, int]:
+    """Which part each family is in."""
+    shuffled = np.random.default_rng(seed).permutation(np.unique(families))
+    return {name: i % PARTS for i, name in enumerate(shuffled)}
 
 
 def learn(
@@ -256,8 +254,10 @@ def learn(
     ]
     told = np.concatenate([about[:, 0], [row["description"] for row in cuttings.rows]])
     tasks = surface_tasks(names, [*searched.values(), *cut], told)
-    parts = deal([family(name) for name in tables], seed)
-    cut_parts = deal([row["family"] for row in cuttings.rows], seed)
+    part_of = deal([family(name) for name in tables], seed)
+    parts = np.array([part_of[family(name)] for name in tables])
+    # What is drawn from the prior has no relatives.
+    cut_parts = np.array([part_of.get(row["family"], -1) for row in cuttings.rows])
     small, places = small_tasks(paths, seed)
 
     network = network_of(names)
