@@ -171,7 +171,7 @@ def judge(
             told, fit_seconds = on_queries(learner, key, given, real)
             # The grid's own seconds, unless the machine had more to do at that time.
             as_many = SLOTS / len(eight)
-            described = seconds[table, fold][name]
+            description_seconds = seconds[table, fold][name]
             out.append(
                 {
                     "learner": name,
@@ -184,8 +184,8 @@ def judge(
                     "surfaces_alone": float(told[1, fold]),
                     "warm_8": float(told[0, fold]),
                     "grid_seconds": min(row["grid_seconds"], as_many * warm_seconds),
-                    "zero_seconds": described + fit_seconds / FOLDS,
-                    "warm_seconds": described + warm_seconds,
+                    "zero_seconds": description_seconds + fit_seconds / FOLDS,
+                    "warm_seconds": description_seconds + warm_seconds,
                 }
             )
         forget_programs()

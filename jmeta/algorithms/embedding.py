@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Float
 
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState, followed
-from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
+from jmeta.algorithms.micro_batches import check_micro_batch, finite_or_zero, summed
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import clean
 from jmeta.tasks import Examples, Task
@@ -117,12 +117,8 @@ def embedding(
         def loss(head_params: Params, z: Array) -> Array:
             return _loss(answer(head_params, z, task), task.query)
 
-        value, grads = jax.value_and_grad(loss, (0, 1))(head_params, z)
-        good = all_finite(value, grads)
-        value, grads = jax.tree.map(
-            lambda leaf: jnp.where(good, leaf, 0.0), (value, grads)
-        )
-        return value, grads, good.astype(int)
+        found, good = finite_or_zero(jax.value_and_grad(loss, (0, 1))(head_params, z))
+        return *found, good.astype(int)
 
     def step(
         key: Key, state: EpisodicState, tasks: Task

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float, Int
 
 from jmeta.adjoints import Adjoint, checkpointed, unrolled
-from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
+from jmeta.algorithms.micro_batches import check_micro_batch, finite_or_zero, summed
 from jmeta.base import InnerLearner, MetaAlgorithm
 from jmeta.learners.common import clean
 from jmeta.learners.inner import query_loss, query_outputs
@@ -124,12 +124,8 @@ def episodic(
         return EpisodicState(params=params, opt_state=optimizer.init(params))
 
     def kept(key: Key, params: Params, task: Task) -> tuple[Array, Params, Array]:
-        loss, grads = task_grads(key, params, task)
-        good = all_finite(loss, grads)
-        loss, grads = jax.tree.map(
-            lambda leaf: jnp.where(good, leaf, 0.0), (loss, grads)
-        )
-        return loss, grads, good.astype(int)
+        found, good = finite_or_zero(task_grads(key, params, task))
+        return *found, good.astype(int)
 
     def step(
         key: Key, state: EpisodicState, tasks: Task

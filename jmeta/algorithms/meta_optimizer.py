@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Float, Int
 
 from jmeta.adjoints import Adjoint, checkpointed
-from jmeta.algorithms.micro_batches import all_finite, check_micro_batch, summed
+from jmeta.algorithms.micro_batches import check_micro_batch, finite_or_zero, summed
 from jmeta.algorithms.scaler import fit_scaler, standardise
 from jmeta.base import Learner, MetaAlgorithm, Network
 from jmeta.inner_steps import clipped
@@ -183,11 +183,8 @@ def meta_optimizer(
                 fitted_loss, unit, jax.random.fold_in(fit_key, 1)
             )
             last = value + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grad))
-            good = all_finite(value, grad)
-            kept = jax.tree.map(lambda leaf, g=good: jnp.where(g, leaf, 0.0), grad)
-            losses[name] = jnp.where(good, value, 0.0)
+            (losses[name], kept), finite[name] = finite_or_zero((value, grad))
             grads[name] = clipped(kept, max_task_norm)
-            finite[name] = good
         return losses, grads, finite
 
     def units_of(trained: Params, inputs: Array, description: Array) -> Params:

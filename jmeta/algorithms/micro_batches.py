@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from jmeta.types import Array
 
-__all__ = ["all_finite", "check_micro_batch", "summed"]
+__all__ = ["check_micro_batch", "finite_or_zero", "summed"]
 
 
 def check_micro_batch(who: str, micro_batch: int | None) -> None:
@@ -22,10 +22,11 @@ def check_micro_batch(who: str, micro_batch: int | None) -> None:
         raise ValueError(f"{who}: micro_batch must be at least 1, got {micro_batch}.")
 
 
-def all_finite(*trees: Any) -> Bool[Array, ""]:
-    """Whether all numbers are finite."""
-    leaves = jax.tree.leaves(trees)
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+def finite_or_zero(tree: Any) -> tuple[Any, Bool[Array, ""]]:
+    """The tree, or zeros if any number in it is not finite; and whether all are."""
+    leaves = jax.tree.leaves(tree)
+    good = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    return jax.tree.map(lambda leaf: jnp.where(good, leaf, 0.0), tree), good
 
 
 def summed(
