@@ -1,4 +1,4 @@
-"""The tasks of a step split over devices: cores of a CPU, accelerators, or both hosts'.
+"""The tasks of a step split over devices: cores of a CPU, or accelerators.
 
 Devices are told by JAX's own mesh, and every algorithm that adds up over tasks follows:
 
@@ -7,10 +7,10 @@ Devices are told by JAX's own mesh, and every algorithm that adds up over tasks 
         state = train(algorithm, sample_tasks, key, num_steps=1000)
 
 Parameters lie on every device. Each takes its share of the tasks, in micro-batches, and
-one sum over the devices ends the step: of the gradient, the loss and the counts. No
-compiler decides what is moved, since those that partition programs by themselves gather
-whole batches at convolutions that are vmapped over their kernels. The result is that of
-one device but for the order of a sum.
+one sum over the devices ends the step: of the gradient, the loss and the counts. This
+is said by `shard_map` and not left to the compiler, which would gather whole batches at
+convolutions that are vmapped over their kernels. The result is that of one device but
+for the order of a sum.
 """
 
 import os
@@ -21,8 +21,14 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["TASKS", "num_devices", "replicated", "split_sum", "task_mesh"]
-__all__ += ["use_cpu_cores"]
+__all__ = [
+    "TASKS",
+    "num_devices",
+    "replicated",
+    "split_sum",
+    "task_mesh",
+    "use_cpu_cores",
+]
 
 TASKS = "tasks"
 """The mesh axis that tasks are split over."""

@@ -24,7 +24,7 @@ from jmeta.tasks import Examples, Task
 from jmeta.train import _program, train
 
 COLLECTIVE = (
-    r"= \S+ (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|"
+    r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|"
     r"collective-broadcast)(?:-start)?\("
 )
 TASKS = 8
@@ -77,7 +77,7 @@ def stepped(algorithm, tasks) -> tuple[list, dict[str, int]]:
 
 
 def trained() -> tuple[list, dict[str, int]]:
-    """The loop with lines that are drawn on the devices, and its collectives."""
+    """The loop with tasks that are drawn on the devices, and its collectives."""
     algorithm, sample = algorithms()["prototypical"]
     draw = Partial(lambda key: sample(key, TASKS))
     state = train(algorithm, draw, KEY, num_steps=3, steps_per_call=2)

@@ -75,7 +75,7 @@ class Setup(NamedTuple):
 
 SETUPS = {
     "B1": Setup(pooled_omniglot(WAYS), 64, 5, 15, 0.1, 5, 1),
-    "B2": Setup(finn_omniglot(WAYS), 64, 1, 1, 0.4, 1, 8),
+    "B2": Setup(finn_omniglot(WAYS), 64, 1, 1, 0.4, 1, 1),
 }
 
 

@@ -92,12 +92,10 @@ def winograd(
     ]
     columns = [_outputs(parts[place::4]) for place in range(4)]
     both = [_outputs([column[row] for column in columns]) for row in range(2)]
+    heights, widths = (((size + 1) // 2, size // 2) for size in sizes)
     return [
-        [
-            z[:, : (sizes[0] + 1 - r) // 2, : (sizes[1] + 1 - c) // 2]
-            for c, z in enumerate(row)
-        ]
-        for r, row in enumerate(both)
+        [z[:, :height, :width] for z, width in zip(row, widths)]
+        for row, height in zip(both, heights)
     ]
 
 
@@ -108,13 +106,10 @@ def interleaved(
     (first, second), (third, _) = quarters
     height, width = first.shape[1] + third.shape[1], first.shape[2] + second.shape[2]
     a, b = first.shape[1:3]
-    full = [
-        [
-            jnp.pad(z, [(0, 0), (0, a - z.shape[1]), (0, b - z.shape[2]), (0, 0)])
-            for z in row
-        ]
-        for row in quarters
-    ]
-    rows = [jnp.stack(row, axis=3) for row in full]
+
+    def full(z: Array) -> Array:
+        return jnp.pad(z, [(0, 0), (0, a - z.shape[1]), (0, b - z.shape[2]), (0, 0)])
+
+    rows = [jnp.stack([full(z) for z in row], axis=3) for row in quarters]
     z = jnp.stack(rows, axis=2)
     return z.reshape(len(z), 2 * a, 2 * b, -1)[:, :height, :width]
