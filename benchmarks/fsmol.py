@@ -36,6 +36,7 @@ from rich.table import Table
 from jmeta.algorithms import deep_tanimoto, prototypical, ridge_head
 from jmeta.base import MetaAlgorithm
 from jmeta.checkpoint import Checkpoints
+from jmeta.data.collection import of_molecules, subset
 from jmeta.data.molecules import Molecules, read_molecules
 from jmeta.episodes import Bank, draw_episodes, eligible, make_bank
 from jmeta.fingerprints import dense_counts
@@ -236,7 +237,8 @@ def main(arguments: Arguments) -> None:
     data = read_molecules(arguments.data, "train")
     judging = read_molecules(arguments.data, "valid")
     kept = apart(data, judging, arguments.data / "target_info.csv")
-    bank, judge = make_bank(data, kept), make_bank(judging)
+    training = subset(of_molecules(data), kept)
+    bank, judge = make_bank(training), make_bank(of_molecules(judging))
     out: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "machine": platform.processor() or platform.machine(),
