@@ -16,7 +16,7 @@ from jmeta.algorithms.embedding import Head, Rows, embedding
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import class_logits, one_hot, present
 from jmeta.tasks import Examples
-from jmeta.types import Array, Params
+from jmeta.types import Array, Key, Params
 
 __all__ = ["Kernel", "dual_ridge", "linear_kernel", "ridge_head"]
 
@@ -102,7 +102,8 @@ def ridge_head(
         )
     chosen = linear_kernel() if kernel is None else kernel
 
-    def init(size: int) -> Params:
+    def init(key: Key, size: int) -> Params:
+        del key  # Nothing is drawn.
         return {
             "kernel": chosen.init(size),
             "log_penalty": jnp.log(jnp.asarray(penalty, jnp.float32)),
