@@ -2,6 +2,7 @@
 
 from jmeta.algorithms.anil import anil
 from jmeta.algorithms.bilevel import bilevel
+from jmeta.algorithms.convex_head import convex_head
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
 from jmeta.algorithms.fingerprint_kernel import deep_tanimoto
@@ -55,6 +56,7 @@ __all__ = [
     "PersistentState",
     "anil",
     "bilevel",
+    "convex_head",
     "deep_tanimoto",
     "ensemble",
     "fit_scaler",
