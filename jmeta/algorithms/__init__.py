@@ -28,6 +28,7 @@ from jmeta.algorithms.meta_regression import (
     meta_regression,
 )
 from jmeta.algorithms.meta_sgd import meta_sgd
+from jmeta.algorithms.neural_process import neural_process
 from jmeta.algorithms.persistent_evolution import (
     PersistentInfo,
     PersistentState,
@@ -66,6 +67,7 @@ __all__ = [
     "meta_optimizer",
     "meta_regression",
     "meta_sgd",
+    "neural_process",
     "persistent_evolution",
     "prototypical",
     "query_loss",
