@@ -141,6 +141,7 @@ def draw_episode(
     query_rows: int,
     window: int,
     numbers: bool = False,
+    balanced: bool = False,
 ) -> Task:
     """Split the rows of one task at random, the support holding the task's share of
     each of its two classes, and at least one row of it.
@@ -156,6 +157,8 @@ def draw_episode(
       query_rows: the same of the query, which holds the rest as far as there is room.
       window: at least the size of the task.
       numbers: whether the targets are the numbers that are known, instead of classes.
+      balanced: whether the support holds as many rows of each class instead, as far as
+        there are.
     """
     size, positives = bank.size[task], bank.positives[task]
     there = jnp.arange(window) < size
@@ -166,14 +169,15 @@ def draw_episode(
         there = there & jnp.isfinite(bank.value[rows])
         chosen = there & (jnp.cumsum(there) <= num_support)
     else:
-        wanted = jnp.round(num_support * positives / size).astype(int)
+        share = 0.5 if balanced else positives / size
+        wanted = jnp.round(num_support * share).astype(int)
         least = jnp.maximum(1, num_support - (size - positives - 1))
         wanted = jnp.clip(wanted, least, jnp.minimum(num_support, positives) - 1)
         negative = there & ~positive
         chosen = (positive & (jnp.cumsum(positive) <= wanted)) | (
             negative & (jnp.cumsum(negative) <= num_support - wanted)
         )
-    share = jnp.sum(chosen & positive) / num_support
+    held = jnp.sum(chosen & positive) / num_support
 
     def examples(member: Array, length: int) -> Examples:
         place = jnp.where(member, jnp.cumsum(member) - 1, length)
@@ -186,7 +190,7 @@ def draw_episode(
     return Task(
         support=examples(chosen, support_rows),
         query=examples(there & ~chosen, query_rows),
-        description=share[None].astype(jnp.float32),
+        description=held[None].astype(jnp.float32),
     )
 
 
@@ -201,6 +205,7 @@ def draw_episodes(
     window: int,
     least_query: int = 16,
     numbers: bool = False,
+    balanced: bool = False,
 ) -> Task:
     """A batch: each episode draws its support's size, then a task that is large enough.
 
@@ -209,7 +214,7 @@ def draw_episodes(
       bank: of tasks; for each of the shots at least one must be `eligible`.
       num_tasks: episodes, of which several may be of one task.
       shots: sizes of supports, drawn alike.
-      support_rows, query_rows, window, numbers: see `draw_episode`.
+      support_rows, query_rows, window, numbers, balanced: see `draw_episode`.
       least_query: see `eligible`.
     """
 
@@ -229,6 +234,7 @@ def draw_episodes(
             query_rows=query_rows,
             window=window,
             numbers=numbers,
+            balanced=balanced,
         )
 
     return jax.vmap(one)(jax.random.split(key, num_tasks))

@@ -88,6 +88,16 @@ def test_a_rare_class_stands_on_both_sides(tmp_path):
         assert task.query.y[task.query.mask].sum() == 1
 
 
+def test_a_balanced_support_has_as_many_of_each_class(tmp_path):
+    label = (np.arange(40) % 5 == 0).astype(np.int8)
+    data = collected(write_fsmol(tmp_path, sizes=(40,), label=label))
+    task = drawn(data, 0, 10, balanced=True)
+    assert task.support.y[task.support.mask].sum() == 5
+    # Eight are active, of which one is left to the query.
+    task = drawn(data, 0, 16, balanced=True)
+    assert task.support.y[task.support.mask].sum() == 7
+
+
 def test_the_query_is_cut_where_there_is_no_room(data):
     task = drawn(data, 0, 8, query_rows=10)
     assert task.query.mask.all() and len(task.query.mask) == 10

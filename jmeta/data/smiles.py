@@ -1,13 +1,10 @@
-"""Molecules from SMILES: the fingerprints that FS-Mol stores, others, and descriptors.
+"""Molecules from SMILES: the fingerprints that FS-Mol stores, and descriptors.
 
-Needs rdkit (`pip install 'jmeta[chem]'`). Rows are as in `jmeta.fingerprints`. Places
-below `NUM_BITS` are those of the count fingerprint that files of molecules hold; the
-next two times `NUM_BITS` are those of a fingerprint of pharmacophoric features and of
-one of topological torsions; after them comes a slot for each descriptor, whose count is
-its level among the molecules that were learnt from.
+Needs rdkit (`pip install 'jmeta[chem]'`). Rows are as in `jmeta.fingerprints`; behind
+the counts there may be a slot for each descriptor, at the place `NUM_BITS`, whose count
+is its level among the molecules that were learnt from.
 
-Sources: Rogers and Hahn, 2010, https://doi.org/10.1021/ci100050t; Nilakantan et al.,
-1987, https://doi.org/10.1021/ci00054a008.
+Source: Rogers and Hahn, 2010, https://doi.org/10.1021/ci100050t.
 """
 
 import functools
@@ -24,7 +21,6 @@ from jmeta.errors import InputError
 
 __all__ = [
     "NUM_LEVELS",
-    "NUM_PLACES",
     "descriptor_names",
     "descriptors_of",
     "edges_of",
@@ -33,9 +29,6 @@ __all__ = [
     "levels_of",
     "read_smiles",
 ]
-
-NUM_PLACES = 3 * NUM_BITS
-"""Of the three fingerprints; descriptors stand at this place."""
 
 NUM_LEVELS = 256
 """Of a descriptor; the middle one is that of a missing value."""
@@ -87,26 +80,15 @@ def _molecule(smiles: str, what: str) -> Any:
 
 
 @functools.cache
-def _generators() -> list[Any]:
+def _generator() -> Any:
     _rdkit()
     from rdkit.Chem import rdFingerprintGenerator as made
 
-    features = made.GetMorganFeatureAtomInvGen()  # pyright: ignore
-    return [
-        made.GetMorganGenerator(radius=2, fpSize=NUM_BITS),  # pyright: ignore
-        made.GetMorganGenerator(  # pyright: ignore
-            radius=2, fpSize=NUM_BITS, atomInvariantsGenerator=features
-        ),
-        made.GetTopologicalTorsionGenerator(fpSize=NUM_BITS),  # pyright: ignore
-    ]
+    return made.GetMorganGenerator(radius=2, fpSize=NUM_BITS)  # pyright: ignore
 
 
-_LEFT_OUT = (
-    # Slow, or about the drawing of a molecule rather than the molecule.
-    ("qed", "BertzCT", "AvgIpc", "Ipc", "SPS", "BalabanJ", "NumRadicalElectrons"),
-    ("BCUT", "FpDensity", "Chi4", "MaxEState", "MinEState", "MaxAbs", "MinAbs"),
-    ("EState", "VSA_EState"),
-)
+_SLOW = ("qed", "BertzCT", "AvgIpc", "Ipc", "SPS", "BalabanJ", "NumRadicalElectrons")
+_SLOW_KINDS = ("BCUT", "FpDensity", "Chi4", "Phi")
 
 
 @functools.cache
@@ -114,13 +96,12 @@ def _descriptors() -> dict[str, Any]:
     _rdkit()
     from rdkit.Chem import Descriptors
 
-    whole, first, inside = _LEFT_OUT
     return {
         name: function
         for name, function in Descriptors.descList
-        if name not in whole
-        and not name.startswith(first)
-        and not any(part in name for part in inside)
+        if name not in _SLOW
+        and not name.startswith(_SLOW_KINDS)
+        and "EState" not in name
     }
 
 
@@ -129,18 +110,12 @@ def descriptor_names() -> tuple[str, ...]:
     return tuple(_descriptors())
 
 
-def _entries(
-    smiles: Sequence[str], first: int, kinds: int
-) -> list[list[tuple[int, int]]]:
+def _entries(smiles: Sequence[str], first: int) -> list[list[tuple[int, int]]]:
     found = []
     for number, one in enumerate(smiles, first):
         molecule = _molecule(one, f"molecule {number + 1}")
-        entries = []
-        for kind, generator in enumerate(_generators()[:kinds]):
-            counts = generator.GetCountFingerprint(molecule).GetNonzeroElements()
-            start = kind * NUM_BITS
-            entries += [(start + p, min(c, 255)) for p, c in sorted(counts.items())]
-        found.append(entries)
+        counts = _generator().GetCountFingerprint(molecule).GetNonzeroElements()
+        found.append([(place, min(n, 255)) for place, n in sorted(counts.items())])
     return found
 
 
@@ -159,31 +134,25 @@ def _numbers(smiles: Sequence[str], first: int) -> np.ndarray:
     return found
 
 
-def _in_parts(function: Any, smiles: Sequence[str], *more: Any) -> list[Any]:
+def _in_parts(function: Any, smiles: Sequence[str]) -> list[Any]:
     """Of many molecules on all cores."""
     starts = range(0, len(smiles), _CHUNK)
     if len(starts) < 2:
-        return [function(smiles, 0, *more)]
+        return [function(smiles, 0)]
     from joblib import Parallel, delayed
 
     return Parallel(n_jobs=-1)(
-        delayed(function)(smiles[first : first + _CHUNK], first, *more)
-        for first in starts
+        delayed(function)(smiles[first : first + _CHUNK], first) for first in starts
     )  # pyright: ignore
 
 
-def fingerprints_of(smiles: Sequence[str], *, more: bool = False) -> np.ndarray:
+def fingerprints_of(smiles: Sequence[str]) -> np.ndarray:
     """Count fingerprints `(n, slots, 2)` uint16; see `jmeta.fingerprints`.
-
-    Args:
-      smiles: of the molecules.
-      more: whether features and torsions stand behind what files hold.
 
     Raises:
       InputError: without rdkit, or if a SMILES cannot be read; names it.
     """
-    parts = _in_parts(_entries, smiles, 3 if more else 1)
-    rows = [entries for part in parts for entries in part]
+    rows = [entries for part in _in_parts(_entries, smiles) for entries in part]
     sizes = np.array([len(entries) for entries in rows], int)
     padded = np.zeros((len(rows), max(sizes.max(initial=0), 1), 2), np.uint16)
     flat = [entry for entries in rows for entry in entries]
@@ -239,5 +208,5 @@ def levels_of(descriptors: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def joined(fingerprints: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Fingerprints with a slot for each descriptor behind them."""
     slots = np.empty((*levels.shape, 2), np.uint16)
-    slots[..., 0], slots[..., 1] = NUM_PLACES, levels
+    slots[..., 0], slots[..., 1] = NUM_BITS, levels
     return np.concatenate([fingerprints, slots], axis=1)

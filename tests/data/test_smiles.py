@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from jmeta.data import smiles
-from jmeta.data.molecules import NUM_BITS, padded_counts, read_molecules
+from jmeta.data.molecules import padded_counts, read_molecules
 from jmeta.errors import InputError
 
 pytest.importorskip("rdkit", reason="reading SMILES needs rdkit")
 
 FSMOL = pathlib.Path(__file__).parents[3] / "shared/data/molecules/fsmol"
-ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
 
 def entries(row):
@@ -26,15 +26,6 @@ def test_fingerprints_are_those_that_fs_mol_stores():
     some = np.arange(0, len(every), len(every) // 50)
     made = smiles.fingerprints_of([every[i] for i in some])
     assert [entries(row) for row in made] == [entries(stored[i]) for i in some]
-
-
-def test_more_fingerprints_stand_at_places_of_their_own():
-    made = smiles.fingerprints_of([ASPIRIN, CAFFEINE], more=True)
-    plain = smiles.fingerprints_of([ASPIRIN, CAFFEINE])
-    for row, first in zip(made, plain):
-        places = row[row[:, 1] > 0, 0].astype(int)
-        assert set(places // NUM_BITS) == {0, 1, 2}
-        assert {e for e in entries(row) if e[0] < NUM_BITS} == entries(first)
 
 
 def test_descriptors_are_those_of_rdkit():
