@@ -124,10 +124,13 @@ def _centre(gram: Array, hot: Array, there: Array) -> _Point:
         product = point.probs * point.prices
         ahead = towards(product)
         reached = _along(point, ahead, _longest(point, ahead))
-        aim = gap(point) * (gap(reached) / gap(point)) ** 3
+        aim = gap(point) * (gap(reached) / jnp.maximum(gap(point), floor)) ** 3
         move = towards(product + ahead.probs * ahead.prices - jnp.maximum(aim, floor))
         step = jnp.minimum(1.0, 0.99 * _longest(point, move))
-        return _along(point, move, step), None
+        found = _along(point, move, step)
+        # A matrix that rounding made impossible to factorise ends the search.
+        good = jnp.all(jnp.isfinite(found.probs) & jnp.isfinite(found.prices))
+        return jax.tree.map(lambda a, b: jnp.where(good, a, b), found, point), None
 
     # Prices that make up for the slope, so that only the gap is left to close.
     probs = jnp.where(there, 1.0 / jnp.maximum(jnp.sum(there, axis=1)[:, None], 1), 1.0)
@@ -153,8 +156,9 @@ def margin_coefficients(
 
     Each row of A sums to 0 and lies between `hot - 1` and `hot`. Differentiable with
     respect to `C K` by the implicit function theorem, through a factorisation at the
-    optimum: time and memory are those of a matrix of n times (classes - 1) rows. In
-    float32 the scores are off by about 1e-4 of their size, in float64 by 1e-8.
+    optimum: time and memory are those of a matrix of n times (classes - 1) rows. Where
+    C K is in the hundreds, scores are off by less than .01 in float32, in which margins
+    are 1, and by 1e-7 in float64.
 
     Args:
       gram: the kernel matrix times C; anything in rows that do not count.
