@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 
 from jmeta.base import MetaAlgorithm
 from jmeta.logs import Metrics, MetricsLog
+from jmeta.parallel import replicated
 from jmeta.prefetch import prefetched
 from jmeta.types import Key
 
@@ -217,6 +218,7 @@ def train(
         # Copied, since a call consumes its state and arrays may be shared in it.
         fresh = jax.jit(start)(*begun) if state is None else state
         state = jax.tree.map(jnp.copy, fresh)
+    state, key, sampler = replicated((state, key, sampler))
     for listener in (log, progress):
         if hasattr(listener, "truncate"):
             listener.truncate(step)  # pyright: ignore

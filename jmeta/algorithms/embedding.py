@@ -86,8 +86,8 @@ def embedding(
       optimizer: of network and head together.
       stochastic: whether `network.apply` takes `key=` and uses it while training, as
         networks with dropout do.
-      micro_batch: how many tasks are taken at once, for memory; must divide the number
-        of tasks. None for all.
+      micro_batch: how many tasks a device takes at once, for memory; must divide its
+        share of a step's tasks. None for all.
 
     Raises:
       ValueError: if `micro_batch` is below 1.

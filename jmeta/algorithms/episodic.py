@@ -109,8 +109,8 @@ def episodic(
       optimizer: of the parameters.
       inner_steps: checked here for all.
       transductive: see `query_outputs`.
-      micro_batch: how many tasks are taken at once, for memory and speed; must divide
-        the number of tasks. None for all.
+      micro_batch: how many tasks a device takes at once, for memory and speed; must
+        divide its share of a step's tasks. None for all.
 
     Raises:
       ValueError: if `inner_steps` or `micro_batch` is below 1.

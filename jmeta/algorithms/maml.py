@@ -36,8 +36,8 @@ def maml(
         step and `checkpointed()` through more. `first_order()` is first-order MAML.
         Not `implicit()`, to which the start is all the same: see `imaml`.
       transductive: see `jmeta.learners.inner.query_outputs`.
-      micro_batch: how many tasks are taken at once, for memory and speed; must divide
-        the number of tasks. None for all.
+      micro_batch: how many tasks a device takes at once, for memory and speed; must
+        divide its share of a step's tasks. None for all.
 
     Raises:
       ValueError: if `inner_steps` or `micro_batch` is below 1.

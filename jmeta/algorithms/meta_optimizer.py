@@ -142,8 +142,8 @@ def meta_optimizer(
         that are trained by steps; those that are solved bring their own derivative,
         which `evolution` replaces. With a mapping, by the learner's name; what it
         leaves out, and None, means `checkpointed()`.
-      micro_batch: how many tasks are fitted at once, for memory; must divide the
-        number of tasks. None for all.
+      micro_batch: how many tasks a device fits at once, for memory; must divide its
+        share of a step's tasks. None for all.
       max_task_norm: a task's gradient with respect to the settings of a learner is
         scaled down to this norm, so that no task outweighs the rest; `inf` for never.
       feature_dropout: the fraction of description features hidden in each step.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool
 
+from jmeta.parallel import num_devices, split_sum
 from jmeta.types import Array
 
 __all__ = ["check_micro_batch", "finite_or_zero", "summed"]
@@ -35,38 +36,52 @@ def summed(
     batch: Any,
     micro_batch: int | None,
 ) -> Any:
-    """What `batch_sums` gives for a batch, added up over micro-batches in a scan.
+    """What `batch_sums` gives for a batch, added up over devices and micro-batches.
 
-    Gradients must be taken inside `batch_sums`, so that nothing but the sums outlives
-    a micro-batch.
+    Each device of the mesh that is set (see `jmeta.parallel`) scans over the
+    micro-batches of its share. Gradients must be taken inside `batch_sums`, so that
+    nothing but the sums outlives a micro-batch.
 
     Args:
       who: what the error message names.
       batch_sums: of records with a leading task axis; none on what it returns.
       batch: records with a leading task axis.
-      micro_batch: how many tasks are taken at once; None for all.
+      micro_batch: how many tasks a device takes at once, or all of its share if there
+        are not as many. None for all.
 
     Raises:
-      ValueError: if `micro_batch` does not divide the number of tasks.
+      ValueError: if the devices do not divide the number of tasks, or `micro_batch`
+        does not divide the share of one.
     """
-    num_tasks = len(jax.tree.leaves(batch)[0])
-    if micro_batch is None or micro_batch == num_tasks:
-        return batch_sums(batch)
-    if num_tasks % micro_batch:
+    num_tasks, devices = len(jax.tree.leaves(batch)[0]), num_devices()
+    if num_tasks % devices:
         raise ValueError(
-            f"{who}: micro_batch={micro_batch} does not divide the {num_tasks} tasks "
-            "of a step; choose one that does."
+            f"{who}: the {devices} devices do not divide the {num_tasks} tasks of a "
+            "step; draw a multiple of their number."
         )
-    batches = jax.tree.map(
-        lambda leaf: leaf.reshape(
-            num_tasks // micro_batch, micro_batch, *leaf.shape[1:]
-        ),
-        batch,
-    )
-    shapes = jax.eval_shape(batch_sums, jax.tree.map(lambda leaf: leaf[0], batches))
-    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    share = num_tasks // devices
+    if micro_batch is None or micro_batch >= share:
+        return split_sum(batch_sums, batch)
+    if share % micro_batch:
+        of = "of a step" if devices == 1 else "that each device takes in a step"
+        raise ValueError(
+            f"{who}: micro_batch={micro_batch} does not divide the {share} tasks {of}; "
+            "choose one that does."
+        )
 
-    def body(sums: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, batch_sums(part)), None
+    def scanned(some: Any) -> Any:
+        batches = jax.tree.map(
+            lambda leaf: leaf.reshape(
+                share // micro_batch, micro_batch, *leaf.shape[1:]
+            ),
+            some,
+        )
+        shapes = jax.eval_shape(batch_sums, jax.tree.map(lambda leaf: leaf[0], batches))
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    return jax.lax.scan(body, start, batches)[0]
+        def body(sums: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, batch_sums(part)), None
+
+        return jax.lax.scan(body, start, batches)[0]
+
+    return split_sum(scanned, batch)

@@ -6,25 +6,35 @@ decreasing in each channel, so that pooling may come first, and what follows it 
 quarter of the positions.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from jmeta.networks.conv import Padding, patch_product, patches
+from jmeta.networks.winograd import interleaved, winograd, winograd_pays
 from jmeta.types import Array
 
 __all__ = ["ConvBlock"]
 
 
-def _moments(
-    rows: Float[Array, "n places k"], counted: Bool[Array, " n"]
-) -> tuple[Float[Array, " k"], Float[Array, "n places k"], Float[Array, "n 1 1"]]:
-    """Mean over the rows counted, what all are about it, and how much each counts."""
-    total = jnp.maximum(jnp.sum(counted), 1) * rows.shape[1]
-    share = (counted / total).astype(rows.dtype)[:, None, None]
-    mean = jnp.sum(share * rows, axis=(0, 1))
-    return mean, rows - mean, share
+def _share(
+    counted: Bool[Array, " n"], places: int, dtype: Any
+) -> Float[Array, "n 1 1"]:
+    """How much each place of a row counts in a mean over all places."""
+    total = jnp.maximum(jnp.sum(counted), 1) * places
+    return (counted / total).astype(dtype)[:, None, None]
+
+
+def _mean(
+    share: Float[Array, "n 1 1"], parts: Sequence[Float[Array, "n _ k"]]
+) -> Float[Array, " k"]:
+    """Over the rows counted, whose places lie in several arrays."""
+    sums = [jnp.sum(share * part, axis=(0, 1)) for part in parts]
+    return sum(sums[1:], start=sums[0])
 
 
 def _window(z: Float[Array, "n h w c"]) -> list[Float[Array, "n_a_b c"]]:
@@ -83,22 +93,39 @@ class ConvBlock(nn.Module):
         kernel = self.param("kernel", initial, (3, 3, inside, out))
         scale = self.param("scale", nn.initializers.ones, (out,))
         bias = self.param("bias", nn.initializers.zeros, (out,))
-        kernel = kernel.reshape(9 * inside, out)
-        seen = patches(x, (3, 3), (self.strides,) * 2, self.padding)
-        n, h, w, k = seen.shape
+        n, flat = len(x), kernel.reshape(9 * inside, out)
 
-        if k < out:
+        def seen_by(x: Array) -> Array:
+            return patches(x, (3, 3), (self.strides,) * 2, self.padding)
+
+        h, w = jax.eval_shape(seen_by, x).shape[1:3]
+        share = _share(counted, h * w, x.dtype)
+
+        if len(flat) < out:
             # Fewer numbers go in than out: their moments give those of what comes out.
-            mean, about, share = _moments(seen.reshape(n, h * w, k), counted)
+            seen = seen_by(x)
+            rows = seen.reshape(n, h * w, -1)
+            mean = _mean(share, [rows])
+            about = rows - mean
             spread = jnp.einsum("npk,npl->kl", share * about, about)
-            mean, variance = mean @ kernel, jnp.sum(kernel * (spread @ kernel), axis=0)
-            rows = _window(seen) if self.pool else [seen.reshape(-1, k)]
-            places = [patch_product(one, kernel) for one in rows]
+            mean, variance = mean @ flat, jnp.sum(flat * (spread @ flat), axis=0)
+            parts = _window(seen) if self.pool else [seen.reshape(-1, len(flat))]
+            places = [patch_product(one, flat) for one in parts]
         else:
-            z = patch_product(seen.reshape(-1, k), kernel)
-            mean, about, share = _moments(z.reshape(n, h * w, out), counted)
-            variance = jnp.sum(share * jnp.square(about), axis=(0, 1))
-            places = _window(z.reshape(n, h, w, out)) if self.pool else [z]
+            if self.strides == 1 and winograd_pays(h, w, inside):
+                quarters = winograd(x, kernel, self.padding)
+                parts = [z for row in quarters for z in row]
+                if self.pool:
+                    places = [z[:, : h // 2, : w // 2].reshape(-1, out) for z in parts]
+                else:
+                    places = [interleaved(quarters).reshape(-1, out)]
+            else:
+                z = patch_product(seen_by(x).reshape(-1, len(flat)), flat)
+                parts = [z.reshape(n, h, w, out)]
+                places = _window(parts[0]) if self.pool else [z]
+            parts = [z.reshape(n, -1, out) for z in parts]
+            mean = _mean(share, parts)
+            variance = _mean(share, [jnp.square(z - mean) for z in parts])
         y = _largest(places, scale) if self.pool else places[0]
         slope = scale / jnp.sqrt(variance + self.epsilon)
         y = jax.nn.relu(y * slope + (bias - mean * slope))

@@ -213,8 +213,9 @@ def test_impossible_settings_are_refused():
             make(places(), optax.sgd(1.0), micro_batch=0)
     with pytest.raises(ValueError, match="anil: no layer is called 'tail'"):
         anil(places(), optax.sgd(1.0), head="tail").init(KEY, tasks())
-    with pytest.raises(ValueError, match="micro_batch=2 does not divide the 1 tasks"):
-        gradient(maml(places(), optax.sgd(1.0), micro_batch=2), tasks())
+    three = jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, axis=0), tasks())
+    with pytest.raises(ValueError, match="micro_batch=2 does not divide the 3 tasks"):
+        gradient(maml(places(), optax.sgd(1.0), micro_batch=2), three)
     with pytest.raises(ValueError, match="classifier: num_classes"):
         classifier(from_linen(MLP((4,), 2)), 1)
     with pytest.raises(ValueError, match="regressor: the network gives outputs of"):

@@ -85,10 +85,13 @@ def test_what_the_convolution_cannot_do_is_refused():
             conv(x, kernel, (1, 1), "SAME", **wrong)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "pool"),
+    [(1, True), (1, False), (2, True), (2, False), (16, True), (16, False)],
+)
 def test_the_block_is_its_parts_in_the_published_order(channels, pool):
-    # Of 18 or 9 numbers that a place sees, 16 channels are made: moments either way.
+    # Of 18 or 9 numbers that a place sees, 16 channels are made: moments either way;
+    # 16 channels are enough for tiles.
     with jax.enable_x64(True):
         x, _ = draws(channels)
         counted = jnp.asarray([True, False, True])
