@@ -13,7 +13,7 @@ import tyro
 from jmeta import __version__, runs, screen
 from jmeta.cli_build import build
 from jmeta.cli_evaluate import evaluate
-from jmeta.cli_fewshot import FEWSHOT
+from jmeta.cli_fewshot import FEWSHOT, adapt
 from jmeta.cli_options import (
     Count,
     Flag,
@@ -361,6 +361,7 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+app.command(adapt)
 app.command(build)
 app.command(evaluate)
 app.command(select)

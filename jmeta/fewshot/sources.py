@@ -95,7 +95,11 @@ def _molecules(path: Path, role: str, split: str | None, kind: str | None) -> So
         data=data,
         kind=kind,
         pools=False,
-        reader={"name": "molecules", "row": [int(data.x.shape[1]), 2]},
+        reader={
+            "name": "molecules",
+            "row": [int(data.x.shape[1]), 2],
+            "classes": list(data.classes[0]),
+        },
         told=f"{len(data.tasks)} tasks on {len(data.x)} molecules",
     )
 

@@ -40,6 +40,9 @@ METRIC = "held_out_loss"
 _EACH = 200
 """Episodes of each size that calibrate, at most."""
 
+_CHOOSING = 32
+"""Episodes of each size that choose the checkpoint, at most."""
+
 _FEW = 8
 """Tasks that a size of support must be left with to be calibrated at."""
 
@@ -127,9 +130,9 @@ def calibrate(held: Held) -> Calibration:
 
 
 def calibration_shots(plan: Plan, bank: Bank) -> tuple[int, ...]:
-    """The sizes of training, half of the smallest and twice the largest, as far as
-    held-out tasks are enough; those of training if they are for none."""
-    wanted = sorted({*plan.shots, max(plan.shots) * 2, max(min(plan.shots) // 2, 2)})
+    """The sizes of training and twice the largest, as far as held-out tasks are enough;
+    those of training if they are for none."""
+    wanted = sorted({*plan.shots, max(plan.shots) * 2})
     counts = {
         shot: len(count_eligible(plan, bank, shot, LEAST_QUERY)) for shot in wanted
     }
@@ -185,7 +188,7 @@ def train_fewshot(
         algorithm,
         recipe.kind,
         held_out_episodes(
-            plan, choosing, calibration_shots(plan, choosing), most=_EACH // 2, seed=1
+            plan, choosing, calibration_shots(plan, choosing), most=_CHOOSING, seed=1
         ),
     )
     checkpoints = Checkpoints(out / "checkpoints", metric=METRIC)

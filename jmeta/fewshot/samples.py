@@ -1,0 +1,88 @@
+"""Files of a new task: labelled rows to adapt to, and rows to predict."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jmeta.data.collection import of_molecules
+from jmeta.data.molecules import read_molecules
+from jmeta.data.tables import column_names, read_table, split_target
+from jmeta.errors import InputError
+
+__all__ = ["READERS", "Samples"]
+
+
+class Samples(NamedTuple):
+    """Rows of one task.
+
+    Attributes:
+      x: `(n, ...)`, as the form of the model says.
+      y: their targets as they stand in the file; None where there are none.
+      names: columns that tell rows apart, for the predictions' file.
+    """
+
+    x: np.ndarray
+    y: pd.Series | None
+    names: pd.DataFrame
+
+
+def _label_of(frame: pd.DataFrame, apart: str, target: str | None, path: Path) -> str:
+    """The column of the labels: the one that is named, or the only other one."""
+    others = [name for name in column_names(frame) if name != apart]
+    if target is not None:
+        split_target(frame, target)  # Says which columns there are.
+        return target
+    if len(others) != 1:
+        raise InputError(
+            f"{str(path)!r} has {len(others)} columns beside {apart!r}"
+            f"{': ' + ', '.join(map(repr, others[:8])) if others else ''}; say by "
+            "--target which holds the labels."
+        )
+    return others[0]
+
+
+def _molecules(
+    reader: dict[str, Any], path: Path, target: str | None, labelled: bool
+) -> Samples:
+    """A table with a column of SMILES, or a file like FS-Mol's that holds one task."""
+    del reader  # Fingerprints are of one length.
+    if path.suffix == ".npz":
+        return _of_archive(path, labelled)
+    from jmeta.data.smiles import fingerprints_of  # pyright: ignore
+
+    frame = read_table(path)
+    named = {name.lower(): name for name in column_names(frame)}
+    if "smiles" not in named:
+        raise InputError(
+            f"{str(path)!r} has no column smiles; its columns are "
+            f"{', '.join(map(repr, column_names(frame)[:8]))}."
+        )
+    smiles = named["smiles"]
+    x = fingerprints_of([str(text) for text in frame[smiles]])
+    y = None
+    if labelled:
+        y = split_target(frame, _label_of(frame, smiles, target, path))[1]
+    names = pd.DataFrame({"smiles": frame[smiles].to_numpy()})
+    return Samples(x=np.asarray(x), y=y, names=names)
+
+
+def _of_archive(path: Path, labelled: bool) -> Samples:
+    data = of_molecules(read_molecules(path))
+    if len(data.tasks) != 1:
+        raise InputError(
+            f"{str(path)!r} holds {len(data.tasks)} tasks; a support and a query must "
+            "each hold one."
+        )
+    classes = np.array(data.classes[0], dtype=object)
+    y = pd.Series(classes[data.label], name="label") if labelled else None
+    names = pd.DataFrame({"molecule": data.rows})
+    return Samples(x=data.x[data.rows], y=y, names=names)
+
+
+READERS: dict[str, Callable[[dict[str, Any], Path, str | None, bool], Samples]] = {
+    "molecules": _molecules,
+}
+"""`(reader of the model, path, column of the labels, whether labels are wanted)`."""
