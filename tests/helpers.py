@@ -13,6 +13,7 @@ from jmeta.algorithms import (
     MetaSettings,
     anil,
     bilevel,
+    deep_kernel,
     ensemble,
     imaml,
     maml,
@@ -223,6 +224,6 @@ cases = [
             two_clouds,
             lambda tasks: tasks,
         )
-        for make in (prototypical, ridge_head)
+        for make in (prototypical, ridge_head, deep_kernel)
     ),
 ]

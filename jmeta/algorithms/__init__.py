@@ -2,6 +2,7 @@
 
 from jmeta.algorithms.anil import anil
 from jmeta.algorithms.bilevel import bilevel
+from jmeta.algorithms.deep_kernel import deep_kernel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
 from jmeta.algorithms.fingerprint_kernel import deep_tanimoto
@@ -55,6 +56,7 @@ __all__ = [
     "PersistentState",
     "anil",
     "bilevel",
+    "deep_kernel",
     "deep_tanimoto",
     "ensemble",
     "fit_scaler",
