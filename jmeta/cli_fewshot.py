@@ -26,12 +26,18 @@ __all__ = ["FEWSHOT", "adapt", "evaluate_fewshot", "train_fewshot"]
 
 RUN = Path("runs/fewshot")
 
-Shots = Annotated[tuple[str, ...], Help(metavar="COUNT[,COUNT...]")]
 Split = Annotated[
     str | None, Help(metavar="NAME", help_behavior_hint=hint("as the files say"))
 ]
 Kind = Annotated[
     Literal["classes", "number"] | None, Help(help_behavior_hint=hint("classes"))
+]
+
+
+Names = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    Help(metavar="NAME", help_behavior_hint="(may be given many times)"),
 ]
 
 
@@ -59,8 +65,30 @@ def train_fewshot(
     ] = None,
     split: Split = None,
     kind: Kind = None,
-    shots: Shots = ("16,32,64",),
-    query: Count = 64,
+    target: Names = (),
+    task: Annotated[
+        str | None,
+        Help(metavar="COLUMN", help_behavior_hint=hint("each table is a task")),
+    ] = None,
+    classes: Names = (),
+    size: Annotated[
+        int | None, Help(metavar="PIXELS", help_behavior_hint=hint("as they are"))
+    ] = None,
+    ways: Annotated[
+        int | None,
+        Help(metavar="COUNT", help_behavior_hint=hint("5 where classes are many")),
+    ] = None,
+    turn: Flag = False,
+    shots: Annotated[
+        tuple[str, ...],
+        Help(
+            metavar="COUNT[,COUNT...]",
+            help_behavior_hint=hint("16,32,64, or with ways 1,5"),
+        ),
+    ] = (),
+    query: Annotated[
+        int | None, Help(metavar="COUNT", help_behavior_hint=hint("64, or with ways 5"))
+    ] = None,
     steps: Count = 2000,
     batch: Count = 16,
     holdout: float = 0.1,
@@ -86,18 +114,32 @@ def train_fewshot(
 
     Example: jmeta train fewshot --algorithm deep_ridge --data fsmol --out runs/mol
 
+    Example: jmeta train fewshot --algorithm prototypical --data hospitals/
+    --target died --shots 16,32 --out runs/hospitals
+
     Args:
-        algorithm: prototypical, ridge_head (R2D2), deep_ridge (molecules), maml,
-            fomaml (first order), anil, meta_sgd, imaml or reptile.
-        data: Tasks to learn from: a folder or file of FS-Mol, or a file of MoleculeNet.
+        algorithm: prototypical, ridge_head (R2D2), deep_ridge (molecules),
+            deep_kernel, adkf, maml, fomaml (first order), anil, meta_sgd, imaml or
+            reptile.
+        data: Tasks to learn from. Molecules: a folder or file of FS-Mol or MoleculeNet.
+            Images: a folder or zip of CLASS/picture or GROUP/CLASS/picture, or an
+            archive of MedMNIST. Tables: a file or a folder of them, with --target.
         out: The run's new folder: config.json, metrics.jsonl, checkpoints,
             model.safetensors, learning_curve.png.
         valid: Tasks that choose the best checkpoint. Families of tasks (such as assays
             of one protein) that are among them are not trained on.
         split: Which tasks of --data, where there are several: train, valid, test, all.
         kind: Of the targets, where tasks have both.
-        shots: Sizes of the supports to train with: labelled rows of a task.
-        query: Rows that a prediction is judged on while training.
+        target: Of tables: columns to predict, each of which is a task.
+        task: Of tables: the column that names the task of each row, such as a hospital.
+        classes: Draw from these classes alone, so that others are left to test on.
+        size: Bring images to so many pixels a side.
+        ways: Classes of an episode, where they are drawn from many.
+        turn: Take images turned by quarters as classes of their own, as for characters.
+        shots: Sizes of the supports to train with: labelled rows of a task, or with
+            ways of each class.
+        query: Rows that a prediction is judged on while training; with ways of each
+            class.
         steps: Of meta-training.
         batch: Tasks a step.
         holdout: Share of the tasks, at most 200, that is not trained on. It teaches how
@@ -111,48 +153,47 @@ def train_fewshot(
         seed: Decides everything.
         resume: Go on with a run that was stopped.
     """
-    at_least(
-        1, query=query, steps=steps, batch=batch, checkpoint_every=checkpoint_every
-    )
-    check_seed(seed)
-    sizes = counts("shots", shots)
-    at_least(2, shots=min(sizes))
-    _check_rates(lr, inner_lr, inner_steps, dropout, holdout)
-    config = {
-        "command": "train fewshot",
-        "algorithm": algorithm,
-        "data": str(data),
-        "valid": None if valid is None else str(valid),
-        "split": split,
-        "kind": kind,
-        "shots": list(sizes),
-        "query": query,
-        "steps": steps,
-        "batch": batch,
-        "holdout": holdout,
-        "lr": lr,
-        "inner_lr": inner_lr,
-        "inner_steps": inner_steps,
-        "dropout": dropout,
-        "checkpoint_every": checkpoint_every,
-        "seed": seed,
+    config = {"command": "train fewshot"} | {
+        name: value for name, value in locals().items() if name not in ("out", "resume")
     }
+    config = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in config.items()
+    }
+    config |= {name: list(config[name]) for name in ("target", "classes", "shots")}
+    at_least(1, steps=steps, batch=batch, checkpoint_every=checkpoint_every)
+    for name, count in (("query", query), ("size", size)):
+        if count is not None:
+            at_least(1, **{name: count})
+    check_seed(seed)
+    _check_rates(lr, inner_lr, inner_steps, dropout, holdout)
+    given = counts("shots", shots) if shots else None
     from jmeta.fewshot import recipes, sources
-    from jmeta.fewshot.drawing import Plan
 
     recipes.named(algorithm)
-    found = sources.read_tasks(data, "train", split=split, kind=kind)
-    choosing = None
-    training = found.data
+    options = sources.Options(
+        split=split, kind=kind, targets=target, task=task, size=size, classes=classes
+    )
+    found = sources.read_tasks(data, "train", options)
+    choosing, training = None, found.data
     if valid is not None:
-        choosing = sources.read_tasks(valid, "valid", kind=kind).data
+        options = sources.Options(kind=kind)
+        chosen = sources.read_tasks(valid, "valid", options, found.reader)
+        choosing = chosen.data
         training = sources.apart(training, choosing)
     left_out = len(found.data.tasks) - len(training.tasks)
-    training, held = sources.held_out(training, holdout, seed=seed)
+    ways = _ways_of(found, ways)
+    training, held = sources.held_out(training, holdout, ways=ways, seed=seed)
+    images = found.data.form == "image"
+    numbers = found.data.form == "numbers"
     recipe = recipes.Recipe(
         algorithm=algorithm,
         form=found.data.form,
         kind=found.kind,
+        num_classes=2 if ways is None else ways,
+        pixels=min(found.data.x.shape[1:3]) if images else 0,
+        hidden=(128, 128) if numbers else (512, 512),
+        size=64 if numbers else 256,
         dropout=dropout,
         steps=steps,
         lr=lr,
@@ -160,22 +201,36 @@ def train_fewshot(
         inner_steps=inner_steps,
     )
     recipes.check_recipe(recipe)
+    from jmeta.fewshot.drawing import Plan
+
+    usual = ((16, 32, 64), 64) if ways is None else ((1, 5), 5)
+    plan = Plan(
+        kind=found.kind,
+        ways=ways,
+        shots=usual[0] if given is None else given,
+        query=usual[1] if query is None else query,
+        batch=batch,
+        turn=turn and images,
+    )
+    at_least(2 if ways is None else 1, shots=min(plan.shots))
     runs.start(out, config, resume)
+    for told in found.told:
+        say(told)
     say(
-        f"{found.told}; training on {len(training.tasks)}, {len(held.tasks)} held out"
-        + (f", {left_out} left out for their family." if left_out else ".")
+        f"Training on {len(training.tasks)} tasks, with {len(held.tasks)} held out"
+        + (f" and {left_out} left out for their family." if left_out else ".")
     )
     prepare()
+    from jmeta.fewshot import training as trainer
     from jmeta.fewshot.curve import fewshot_curve
-    from jmeta.fewshot.training import train_fewshot
     from jmeta.jobs import versions
 
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
     with stopping(kept), screen.Bars() as bars:
-        model = train_fewshot(
+        model = trainer.train_fewshot(
             out,
             recipe,
-            Plan(kind=found.kind, ways=None, shots=sizes, query=query, batch=batch),
+            plan,
             training,
             held,
             choosing,
@@ -186,9 +241,25 @@ def train_fewshot(
             report=bars,
         )
     fewshot_curve(out / "metrics.jsonl", out / "learning_curve.png")
-    step = model.header["step"]
-    say(f"Model of step {step} written to {out / 'model.safetensors'}.")
+    say(f"Model of step {model.header['step']} written to {out / 'model.safetensors'}.")
     say(f"Use it: jmeta adapt {out} --support FILE --query FILE --out FILE.csv")
+
+
+def _ways_of(found: Any, ways: int | None) -> int | None:
+    """Classes of an episode; None where every task has the same two, or numbers."""
+    if not found.pools:
+        if ways is not None:
+            raise InputError(
+                "--ways is for tasks of many classes; these have two, or numbers."
+            )
+        return None
+    most = max(map(len, found.data.classes))
+    if ways is None:
+        return min(5, most)
+    at_least(2, ways=ways)
+    if ways > most:
+        raise InputError(f"--ways {ways}: no task has more than {most} classes.")
+    return ways
 
 
 def _check_rates(
@@ -213,9 +284,17 @@ def evaluate_fewshot(
     run: Annotated[tyro.conf.Positional[Path], Help(metavar="RUN")],
     /,
     data: Annotated[Path, Help(metavar="PATH")],
-    shots: Shots = ("16,32,64,128",),
+    shots: Annotated[
+        tuple[str, ...],
+        Help(
+            metavar="COUNT[,COUNT...]",
+            help_behavior_hint=hint("as in training, and 128 where tasks have two"),
+        ),
+    ] = (),
     draws: Count = 10,
+    episodes: Count = 600,
     split: Split = None,
+    classes: Names = (),
     floors: bool = True,
     report: Annotated[
         Path | None, Help(metavar="FILE.html", help_behavior_hint=hint("none"))
@@ -226,35 +305,43 @@ def evaluate_fewshot(
     """Judge a few-shot model on tasks that it was not trained on.
 
     Of every task that is large enough, supports are drawn at random and all other rows
-    are predicted: the protocol of FS-Mol. Beside the model stand its predictions before
-    calibration, a control whose supports have their labels shuffled, and what is done
-    without learning across tasks.
+    are predicted: the protocol of FS-Mol. Where episodes draw some of many classes,
+    means are over episodes. Beside the model stand its predictions before calibration,
+    a control whose supports have their labels shuffled, and what is done without
+    learning across tasks.
 
     Example: jmeta evaluate fewshot runs/mol --data fsmol --split valid --shots 16,64
 
     Args:
         run: The folder that `jmeta train fewshot` wrote, or its model.safetensors.
         data: Tasks, of a kind that `jmeta train fewshot --data` reads.
-        shots: Sizes of the supports: labelled rows of a task.
+        shots: Sizes of the supports: labelled rows of a task, or of each class where
+            classes are drawn.
         draws: Supports of each task and size.
+        episodes: Where classes are drawn from many: episodes of each size.
         split: Which tasks of --data, where there are several: train, valid, test, all.
+        classes: Draw from these classes alone, such as those not trained on.
         floors: Judge also what others do (nearest neighbours, logistic regression,
             random forest), which takes most of the time.
         report: Also write a page with the tables.
         seed: Decides the draws.
         json: Print one JSON object and nothing else.
     """
-    at_least(1, draws=draws)
+    at_least(1, draws=draws, episodes=episodes)
     check_seed(seed)
-    sizes = counts("shots", shots)
-    at_least(2, shots=min(sizes))
+    given = counts("shots", shots) if shots else None
     if report is not None:
         runs.check_output_file(report)
     from jmeta.fewshot import model as models
     from jmeta.fewshot import sources, words
 
     model = models.load(run)
-    found = sources.read_tasks(data, "test", split=split, kind=model.recipe.kind)
+    ways = model.plan.ways
+    usual = model.plan.shots if ways else tuple(sorted({*model.plan.shots, 128}))
+    sizes = usual if given is None else given
+    at_least(1 if ways else 2, shots=min(sizes))
+    options = sources.Options(split=split, kind=model.recipe.kind, classes=classes)
+    found = sources.read_tasks(data, "test", options, model.reader)
     prepare()
     from jmeta.fewshot.judging import judge
 
@@ -263,7 +350,7 @@ def evaluate_fewshot(
             model,
             found.data,
             sizes,
-            draws=draws,
+            draws=episodes if ways else draws,
             floors=floors,
             seed=seed,
             report=bars if sys.stderr.isatty() else None,

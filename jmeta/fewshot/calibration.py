@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Bool, Float, Int
 
 from jmeta.types import Array
@@ -113,33 +112,34 @@ def reach(calibration: Calibration, rows: Int[Array, ""]) -> Float[Array, ""]:
     return _between(calibration, calibration.reach, rows)
 
 
-def _minimise(
-    cost: Callable[[Array], Array], start: Array
-) -> tuple[Array, Float[Array, ""]]:
-    """The power at the lowest point of a smooth cost, and the cost there."""
-
-    def loss(power: Array) -> Array:
-        return cost(power) + _CAUTION * jnp.square(power[1])
-
-    optimizer = optax.lbfgs()
-    both = optax.value_and_grad_from_state(loss)
-
-    def body(_: Any, carry: Any) -> Any:
-        point, state = carry
-        value, slope = both(point, state=state)
-        updates, state = optimizer.update(
-            slope, state, point, value=value, grad=slope, value_fn=loss
-        )
-        return optax.apply_updates(point, updates), state
-
-    found = jax.lax.fori_loop(0, 40, body, (start, optimizer.init(start)))[0]
-    return found, cost(found)
-
-
-def _averaged(values: Array, mask: Array) -> Array:
-    """Over the queries of each episode, then over the episodes."""
+def _averaged(values: Array, mask: Array) -> Float[Array, " episodes"]:
+    """Over the queries of each episode."""
     some = jnp.maximum(jnp.sum(mask, axis=1), 1)
-    return jnp.mean(jnp.sum(jnp.where(mask, values, 0.0), axis=1) / some)
+    return jnp.sum(jnp.where(mask, values, 0.0), axis=1) / some
+
+
+def _scored(
+    derivatives: Callable[[Array], tuple[Array, Array]], size: Array, start: Array
+) -> Float[Array, "2"]:
+    """The power with the highest likelihood, by Fisher scoring.
+
+    Args:
+      derivatives: `log factors (episodes,) -> ` slopes of the losses of the episodes,
+        and their expected curvatures.
+      size: of each episode.
+      start: of the logarithm of the factor.
+    """
+    design = jnp.stack([jnp.ones_like(size), size], axis=1)
+    caution = jnp.array([0.0, 2.0 * _CAUTION])
+
+    def body(_: Any, power: Array) -> Array:
+        slopes, curvatures = derivatives(design @ power)
+        slope = design.T @ slopes / len(size) + caution * power
+        weighted = design.T @ (curvatures[:, None] * design) / len(size)
+        move = jnp.linalg.solve(weighted + jnp.diag(caution + 1e-7), slope)
+        return power - move * jnp.minimum(1.0, 0.5 / jnp.max(jnp.abs(move) + 1e-12))
+
+    return jax.lax.fori_loop(0, 60, body, jnp.stack([start, 0.0 * start]))
 
 
 @jax.jit
@@ -160,12 +160,21 @@ def fit_temperature(
     size = size_of(rows)
     labels = jnp.where(mask, labels, 0)[..., None]
 
-    def cost(power: Array) -> Array:
-        cooled = jnp.exp(-power[0] - power[1] * size)[:, None, None] * log_probs
-        truth = jnp.take_along_axis(jax.nn.log_softmax(cooled), labels, axis=-1)
-        return -_averaged(truth[..., 0], mask)
+    def cooled(logs: Array) -> tuple[Array, Array]:
+        logits = log_probs * jnp.exp(-logs)[:, None, None]
+        return logits, jnp.take_along_axis(logits, labels, axis=-1)[..., 0]
 
-    return _minimise(cost, jnp.zeros(2))
+    def derivatives(logs: Array) -> tuple[Array, Array]:
+        logits, truth = cooled(logs)
+        probs = jax.nn.softmax(logits)
+        mean = jnp.sum(probs * logits, axis=-1)
+        spread = jnp.sum(probs * jnp.square(logits - mean[..., None]), axis=-1)
+        return _averaged(truth - mean, mask), _averaged(spread, mask)
+
+    power = _scored(derivatives, size, jnp.zeros(()))
+    logits, truth = cooled(power[0] + power[1] * size)
+    losses = jax.nn.logsumexp(logits, axis=-1) - truth
+    return power, jnp.mean(_averaged(losses, mask))
 
 
 @jax.jit
@@ -183,14 +192,16 @@ def fit_factor(
       mask, rows: as in `fit_temperature`.
     """
     size = size_of(rows)
+    squares = _averaged(jnp.square(errors), mask)
 
-    def cost(power: Array) -> Array:
-        logs = (power[0] + power[1] * size)[:, None]
-        each = jnp.square(errors) * jnp.exp(-logs) + logs
-        return _averaged(0.5 * (each + 2.0 * log_std + _LOG_TAU), mask)
+    def derivatives(logs: Array) -> tuple[Array, Array]:
+        return 0.5 - 0.5 * squares * jnp.exp(-logs), jnp.full_like(logs, 0.5)
 
-    start = jnp.log(jnp.maximum(_averaged(jnp.square(errors), mask), 1e-12))
-    return _minimise(cost, jnp.stack([start, jnp.zeros(())]))
+    start = jnp.log(jnp.maximum(jnp.mean(squares), 1e-12))
+    power = _scored(derivatives, size, start)
+    logs = power[0] + power[1] * size
+    losses = 0.5 * (squares * jnp.exp(-logs) + logs + _LOG_TAU)
+    return power, jnp.mean(losses + _averaged(log_std, mask))
 
 
 def quantiles(

@@ -11,26 +11,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Float, Int
 
 from jmeta.episodes import Bank, draw_episode, draw_episodes, eligible, unit_targets
 from jmeta.errors import InputError
 from jmeta.tasks import Task, bucket
 from jmeta.types import Array, Key
+from jmeta.ways import draw_way_batch, draw_ways, enough_classes
 
 __all__ = [
-    "LEAST_QUERY",
     "Draws",
     "Plan",
-    "count_eligible",
     "held_out_episodes",
     "judging_draws",
+    "places_of",
     "sampler",
     "shuffled",
 ]
 
-LEAST_QUERY = 16
+_LEAST_QUERY = 16
 """Rows that a task must have beyond the support's, where it is trained on."""
+
+_AT_ONCE = 8
+"""Held-out episodes that are predicted at once."""
+
+_CHUNK = 20
+"""Episodes that are judged at once, where classes are drawn from many."""
 
 
 class Plan(NamedTuple):
@@ -38,12 +43,13 @@ class Plan(NamedTuple):
 
     Attributes:
       kind: "classes" or "number".
-      ways: classes of an episode that are drawn from many; None where a task has two
-        classes, or numbers.
+      ways: classes of an episode, drawn from many; None where a task has two classes,
+        or numbers.
       shots: sizes of supports, drawn alike: rows of a support, or with `ways` rows of
         each class.
       query: rows of a training episode's query, or with `ways` rows of each class.
       batch: episodes in a step.
+      turn: whether images turned by quarters are trained on as classes of their own.
     """
 
     kind: str
@@ -51,18 +57,19 @@ class Plan(NamedTuple):
     shots: tuple[int, ...]
     query: int
     batch: int
+    turn: bool = False
 
 
 class Draws(NamedTuple):
-    """Episodes of one task and one size of support.
+    """Episodes of one size of support.
 
     Attributes:
-      task: its place.
+      task: its place; None where each episode is of its own.
       shot: size of the support, as in `Plan.shots`.
       episodes: with a leading axis of draws.
     """
 
-    task: int
+    task: int | None
     shot: int
     episodes: Task
 
@@ -71,11 +78,35 @@ def _window(bank: Bank) -> int:
     return bucket(int(bank.size.max()), "rows")
 
 
-def count_eligible(plan: Plan, bank: Bank, shot: int, least_query: int) -> np.ndarray:
-    """Places of the tasks that an episode of one size can be drawn from."""
-    numbers = plan.kind == "number"
-    fits = eligible(bank, shot, least_query, numbers=numbers)
+def places_of(
+    plan: Plan, bank: Bank, shot: int, least_query: int = _LEAST_QUERY
+) -> np.ndarray:
+    """The tasks that are large enough for an episode of one size.
+
+    Args:
+      plan: of the run.
+      bank: of tasks.
+      shot: size of the support.
+      least_query: rows that must be left; with ways the plan's query counts instead.
+    """
+    if plan.ways is None:
+        fits = eligible(bank, shot, least_query, numbers=plan.kind == "number")
+    else:
+        fits = enough_classes(bank, plan.ways, shot, plan.query)
     return np.flatnonzero(np.asarray(fits))
+
+
+def _way_batch(plan: Plan, num_tasks: int, most_shots: int) -> Callable[..., Task]:
+    """`(key, bank, shots) -> episodes` of some of many classes."""
+    assert plan.ways is not None
+    return functools.partial(
+        draw_way_batch,
+        num_tasks=num_tasks,
+        ways=jnp.array([plan.ways]),
+        most_ways=plan.ways,
+        most_shots=most_shots,
+        queries=plan.query,
+    )
 
 
 def sampler(plan: Plan, bank: Bank) -> Callable[[Key], Task]:
@@ -85,28 +116,41 @@ def sampler(plan: Plan, bank: Bank) -> Callable[[Key], Task]:
       InputError: if no task is large enough for one of the sizes.
     """
     for shot in plan.shots:
-        if not len(count_eligible(plan, bank, shot, LEAST_QUERY)):
-            raise InputError(
-                f"none of the {len(bank.size)} tasks has {shot} rows for a support, "
-                f"{LEAST_QUERY} for a query and two of each class; choose smaller "
-                "--shots."
-            )
+        if not len(places_of(plan, bank, shot)):
+            raise InputError(_too_small(plan, len(bank.size), shot))
     numbers = plan.kind == "number"
-    draw = functools.partial(
-        draw_episodes,
-        num_tasks=plan.batch,
-        support_rows=max(plan.shots),
-        query_rows=plan.query,
-        window=_window(bank),
-        least_query=LEAST_QUERY,
-        numbers=numbers,
-    )
+    if plan.ways is None:
+        draw = functools.partial(
+            draw_episodes,
+            num_tasks=plan.batch,
+            support_rows=max(plan.shots),
+            query_rows=plan.query,
+            window=_window(bank),
+            least_query=_LEAST_QUERY,
+            numbers=numbers,
+        )
+    else:
+        draw = _way_batch(plan, plan.batch, max(plan.shots))
+        draw = functools.partial(draw, turn=plan.turn)
 
     def sample(bank: Bank, shots: Array, key: Key) -> Task:
         tasks = draw(key, bank, shots=shots)
         return jax.vmap(lambda task: unit_targets(task)[0])(tasks) if numbers else tasks
 
     return Partial(sample, bank, jnp.array(plan.shots))
+
+
+def _too_small(plan: Plan, num_tasks: int, shot: int) -> str:
+    if plan.ways is None:
+        return (
+            f"none of the {num_tasks} tasks has {shot} rows for a support, "
+            f"{_LEAST_QUERY} for a query and two of each class; choose smaller --shots."
+        )
+    return (
+        f"none of the {num_tasks} tasks has {plan.ways} classes with {shot} rows for "
+        f"a support and {plan.query} for a query; choose smaller --ways, --shots or "
+        "--query."
+    )
 
 
 def held_out_episodes(
@@ -118,40 +162,56 @@ def held_out_episodes(
     query_rows: int = 128,
     seed: int = 0,
 ) -> Callable[[Callable[[Task], Any]], Any]:
-    """Episodes of every task that was held out, of each size that it is large enough
-    for, and a function that maps a function of an episode over them.
+    """What maps a function of an episode over episodes of tasks that were held out.
 
-    The mapping draws an episode when its turn comes: they need not fit into memory
-    together.
+    All tasks that are large enough for a size count alike, several times where they are
+    few. An episode is drawn when its turn comes, so that memory holds a few alone.
 
     Args:
       plan: of the run.
       bank: of the tasks that were held out.
-      shots: sizes of supports.
-      most: episodes of each size; where there are more tasks, the first ones count.
-      query_rows: of an episode, at most.
-      seed: of the splits.
-    """
-    found = [count_eligible(plan, bank, shot, LEAST_QUERY)[:most] for shot in shots]
-    places = jnp.asarray(np.concatenate(found), jnp.int32)
-    sizes = jnp.asarray(np.repeat(shots, [len(one) for one in found]), jnp.int32)
-    draw = functools.partial(
-        draw_episode,
-        support_rows=max(shots),
-        query_rows=query_rows,
-        window=_window(bank),
-        numbers=plan.kind == "number",
-    )
-    keys = jax.random.split(jax.random.key(seed), len(places))
+      shots: sizes of supports, for each of which there is a task.
+      most: episodes of each size.
+      query_rows: of an episode, at most; with ways the plan's query counts instead.
+      seed: of the draws.
 
-    def over(function: Callable[[Task], Any]) -> Any:
-        return jax.lax.map(
-            lambda each: function(draw(each[0], bank, each[1], each[2])),
-            (keys, places, sizes),
-            batch_size=8,
+    Returns:
+      A pytree, whose arrays are arguments of a compiled function that it is given to.
+    """
+    sizes = jnp.asarray(np.repeat(shots, most), jnp.int32)
+    keys = jax.random.split(jax.random.key(seed), len(sizes))
+    places = [np.resize(places_of(plan, bank, shot), most) for shot in shots]
+    of_each = jnp.asarray(np.concatenate(places), jnp.int32)
+    if plan.ways is None:
+        draw = functools.partial(
+            draw_episode,
+            support_rows=max(shots),
+            query_rows=query_rows,
+            window=_window(bank),
+            numbers=plan.kind == "number",
+        )
+    else:
+        draw = functools.partial(
+            _draw_ways,
+            ways=plan.ways,
+            most_shots=max(shots),
+            queries=plan.query,
         )
 
-    return over
+    def over(bank: Bank, each: Any, function: Callable[[Task], Any]) -> Any:
+        def one(each: Any) -> Any:
+            key, task, shot = each
+            return function(draw(key, bank, task, shot))
+
+        return jax.lax.map(one, each, batch_size=_AT_ONCE)
+
+    return Partial(over, bank, (keys, of_each, sizes))
+
+
+def _draw_ways(
+    key: Key, bank: Bank, task: Array, shots: Array, *, ways: int, **lengths: int
+) -> Task:
+    return draw_ways(key, bank, task, jnp.array(ways), shots, most_ways=ways, **lengths)
 
 
 @functools.cache
@@ -167,31 +227,54 @@ def _drawer(support_rows: int, window: int, numbers: bool) -> Callable[..., Task
 
 
 def judging_draws(
-    plan: Plan, bank: Bank, shots: tuple[int, ...], num_draws: int, seed: int = 0
+    plan: Plan, bank: Bank, shots: tuple[int, ...], count: int, seed: int = 0
 ) -> Iterator[Draws]:
-    """The episodes that judge: of every task that is large enough, all other rows being
-    the query.
+    """The episodes that judge.
 
-    Source: FS-Mol's protocol, Stanley et al., 2021,
-    https://openreview.net/forum?id=701FtuyLlAd, section 4.
+    Without ways, draws of every task that is large enough, all other rows being the
+    query: the protocol of FS-Mol, Stanley et al., 2021,
+    https://openreview.net/forum?id=701FtuyLlAd, section 4. With ways, episodes.
+
+    Args:
+      plan: of the run.
+      bank: of tasks.
+      shots: sizes of supports.
+      count: draws of each task, or episodes.
+      seed: of the draws.
     """
     for shot in shots:
-        for task in count_eligible(plan, bank, shot, 2):
+        if plan.ways is not None:
+            yield from _judging_ways(plan, bank, shot, max(shots), count, seed)
+            continue
+        for task in places_of(plan, bank, shot, 2):
             key = jax.random.fold_in(jax.random.key(seed), int(task) * 1000 + shot)
             # One length of supports, so that there are few programs.
             window = bucket(int(bank.size[task]), "rows")
             draw = _drawer(max(shots), window, plan.kind == "number")
-            keys = jax.random.split(key, num_draws)
+            keys = jax.random.split(key, count)
             episodes = draw(keys, bank, jnp.array(int(task)), jnp.array(shot))
             yield Draws(task=int(task), shot=shot, episodes=episodes)
 
 
+def _judging_ways(
+    plan: Plan, bank: Bank, shot: int, most_shots: int, count: int, seed: int
+) -> Iterator[Draws]:
+    draw = jax.jit(_way_batch(plan, _CHUNK, most_shots))
+    key = jax.random.fold_in(jax.random.key(seed), shot)
+    for first in range(0, count, _CHUNK):
+        part = jax.random.fold_in(key, first)
+        episodes = draw(part, bank, shots=jnp.array([shot]))
+        left = min(_CHUNK, count - first)
+        episodes = jax.tree.map(lambda leaf, left=left: leaf[:left], episodes)
+        yield Draws(task=None, shot=shot, episodes=episodes)
+
+
 @jax.jit
-def _shuffled(y: Float[Array, "draws n"] | Int[Array, "draws n"], mask: Array) -> Array:
+def _shuffled(y: Array, mask: Array) -> Array:
     def one(key: Key, y: Array, mask: Array) -> Array:
         ranks = jnp.where(mask, jax.random.uniform(key, y.shape), 2.0)
         # Rows that count come first in both orders, and stay among themselves.
-        places = jnp.argsort(jnp.where(mask, 0, 1), stable=True)
+        places = jnp.argsort(~mask, stable=True)
         return jnp.zeros_like(y).at[places].set(y[jnp.argsort(ranks)])
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), len(y)), y, mask)

@@ -15,10 +15,10 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from jmeta import metrics
-from jmeta.data.collection import Collection
+from jmeta.data.collection import Collection, compact
 from jmeta.episodes import make_bank
 from jmeta.errors import InputError
-from jmeta.fewshot.drawing import Draws, Plan, count_eligible, judging_draws, shuffled
+from jmeta.fewshot.drawing import Draws, Plan, judging_draws, places_of, shuffled
 from jmeta.fewshot.floors import Floor, floors_for, predict_floor
 from jmeta.fewshot.model import Answer, FewShotModel
 from jmeta.types import Array
@@ -77,8 +77,8 @@ def _by_chance(probs: Array, mask: Array) -> Array:
 
 def _scores(
     told: tuple[str, ...], predicted: np.ndarray, draws: Draws
-) -> dict[str, float]:
-    """Of one task, means over its draws."""
+) -> dict[str, np.ndarray]:
+    """Of each draw."""
     query = draws.episodes.query
     y, mask = np.asarray(query.y), np.asarray(query.mask)
     if predicted.ndim == 2:
@@ -86,18 +86,21 @@ def _scores(
     else:
         probs = jnp.asarray(predicted, jnp.float32)
         found = _class_scores(probs, query.y, query.mask)
-    out = {name: float(np.mean(values)) for name, values in found.items()}
+    out = {name: np.asarray(values) for name, values in found.items()}
     if "dauprc" in told:
         gains = [
             average_precision_score(y[i][m], predicted[i][m, 1]) - y[i][m].mean()
             for i, m in enumerate(mask)
         ]
-        out["dauprc"] = float(np.mean(gains))
+        out["dauprc"] = np.array(gains)
     return {name: out[name] for name in told if name in out}
 
 
-def _answered(model: FewShotModel, answer: Answer, draws: Draws) -> dict[str, Any]:
-    """What abstention at each coverage leaves, of one task, means over its draws."""
+def _answered(
+    model: FewShotModel, answer: Answer, draws: Draws
+) -> dict[str, dict[str, np.ndarray]]:
+    """What abstention at each coverage leaves of each draw: the share of its queries
+    that is answered, and the sum of their errors over the number of all queries."""
     query, support = draws.episodes.query, draws.episodes.support
     mask = np.asarray(query.mask)
     confidence = np.asarray(answer.confidence)
@@ -111,10 +114,10 @@ def _answered(model: FewShotModel, answer: Answer, draws: Draws) -> dict[str, An
         rows = int(support.mask[0].sum())
         kept = mask & ~model.abstains(confidence, rows, coverage)
         count = mask.sum(axis=1)
-        out[str(coverage)] = (
-            float(np.mean(kept.sum(axis=1) / count)),
-            float(np.mean((loss * kept).sum(axis=1) / count)),
-        )
+        out[str(coverage)] = {
+            "answered": kept.sum(axis=1) / count,
+            "lost": (loss * kept).sum(axis=1) / count,
+        }
     return out
 
 
@@ -137,10 +140,10 @@ def _told(plan: Plan) -> tuple[str, ...]:
     return METRICS["two"] if plan.ways is None else METRICS["ways"]
 
 
-def _one_task(
+def _judged(
     model: FewShotModel, form: str, floors: dict[str, Floor], draws: Draws
 ) -> dict[str, Any]:
-    """All that is told of one task, by method."""
+    """All that is told of some draws, by method, an array over the draws each."""
     told = _told(model.plan)
     number = model.recipe.kind == "number"
     query = draws.episodes.query
@@ -153,10 +156,10 @@ def _one_task(
         inside = np.abs(np.asarray(answer.probs - query.y)) <= np.asarray(answer.reach)
         mask = np.asarray(query.mask)
         share = (inside & mask).sum(axis=1) / mask.sum(axis=1)
-        out[MODEL]["coverage"] = float(share.mean())
+        out[MODEL]["coverage"] = share
     else:
         chance = _by_chance(answer.probs, query.mask)
-        out[MODEL]["calibration_by_chance"] = float(np.mean(chance))
+        out[MODEL]["calibration_by_chance"] = np.asarray(chance)
         out[PLAIN] = scores(np.asarray(answer.plain))
     out[CONTROL] = scores(np.asarray(control.probs))
     for name, floor in floors.items():
@@ -165,6 +168,11 @@ def _one_task(
             found = {k: v for k, v in found.items() if k not in _UNSURE}
         out[name] = found
     return {"scores": out, "answered": _answered(model, answer, draws)}
+
+
+def _plain(found: dict[str, Any], at: Any) -> dict[str, Any]:
+    """Of one draw, or means over all of them."""
+    return jax.tree.map(lambda values: float(np.mean(values[at])), found)
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -185,10 +193,12 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
     answered = {}
     for coverage in map(str, COVERAGES):
-        kept, lost = np.mean([row["answered"][coverage] for row in rows], axis=0)
+        of = [row["answered"][coverage] for row in rows]
+        kept = float(np.mean([one["answered"] for one in of]))
+        lost = float(np.mean([one["lost"] for one in of]))
         answered[coverage] = {
-            "answered": float(kept),
-            "error": float(lost / kept) if kept > 0 else None,
+            "answered": kept,
+            "error": lost / kept if kept > 0 else None,
         }
     return {"tasks": len(rows), "methods": methods, "abstention": answered}
 
@@ -209,7 +219,8 @@ def judge(
       model: that was trained.
       data: tasks of its form.
       shots: sizes of supports.
-      draws: of each task and size.
+      draws: of each task and size; where episodes draw some of many classes, episodes
+        of each size.
       floors: whether what others do is judged too, which takes most of the time.
       seed: decides the draws.
       report: told `(stage, done, total, numbers)`.
@@ -227,22 +238,28 @@ def judge(
             f"the model predicts rows of the form {model.recipe.form}, and these are "
             f"of the form {data.form}."
         )
-    bank = make_bank(data)
+    bank = make_bank(compact(data))
     plan = model.plan
-    counts = {shot: len(count_eligible(plan, bank, shot, 2)) for shot in shots}
+    counts = {shot: len(places_of(plan, bank, shot, 2)) for shot in shots}
     if missing := [shot for shot, count in counts.items() if not count]:
         raise InputError(
             f"none of the {len(data.tasks)} tasks has {missing[0]} rows for a support "
-            "and two more for a query, with two of each class; choose smaller --shots."
+            "and more for a query, or classes enough; choose smaller --shots."
         )
     chosen = floors_for(data.form, plan.kind) if floors else {}
+    total = sum(counts.values()) if plan.ways is None else draws * len(shots)
     rows: dict[int, list[dict[str, Any]]] = {shot: [] for shot in shots}
-    total = sum(counts.values())
-    for done, drawn in enumerate(judging_draws(plan, bank, shots, draws, seed)):
-        found = _one_task(model, data.form, chosen, drawn)
-        rows[drawn.shot].append({"task": str(data.tasks[drawn.task]), **found})
+    for drawn in judging_draws(plan, bank, shots, draws, seed):
+        found = _judged(model, data.form, chosen, drawn)
+        if drawn.task is None:
+            episodes = range(len(drawn.episodes.query.mask))
+            rows[drawn.shot] += [_plain(found, at) for at in episodes]
+        else:
+            name = {"task": str(data.tasks[drawn.task])}
+            rows[drawn.shot].append(name | _plain(found, slice(None)))
+        done = sum(map(len, rows.values()))
         if report is not None:
-            report("judging", done + 1, total, {})
+            report("judging", done, total, {})
     seen = set(model.header.get("families", ()))
     return {
         "model": {
@@ -251,7 +268,7 @@ def judge(
             "ways": plan.ways,
         },
         "metrics": list(_told(plan)),
-        "draws": draws,
+        "draws" if plan.ways is None else "episodes": draws,
         "seed": seed,
         "seen_families": sum(str(family) in seen for family in data.family),
         "shots": {str(shot): _summary(found) for shot, found in rows.items()},

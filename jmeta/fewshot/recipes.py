@@ -14,6 +14,7 @@ import optax
 from jmeta.adjoints import first_order
 from jmeta.algorithms import (
     anil,
+    deep_kernel,
     deep_tanimoto,
     imaml,
     maml,
@@ -143,10 +144,9 @@ def _embedded(
             optax.clip_by_global_norm(1.0), optax.partition(parts, labels)
         )
         extra: dict[str, Any] = dict(more)
-        if make is ridge_head and recipe.kind == "number":
-            extra["num_classes"] = None
-        else:
-            extra["num_classes"] = recipe.num_classes
+        extra["num_classes"] = recipe.num_classes if recipe.kind == "classes" else None
+        if make is deep_kernel and recipe.form == "fingerprint":
+            extra["kernel"] = deep_tanimoto()
         stochastic = recipe.dropout > 0 and recipe.form == "fingerprint"
         return make(network, optimizer, stochastic=stochastic, **extra)
 
@@ -169,6 +169,16 @@ ALGORITHMS: dict[str, Row] = {
         _embedded(ridge_head, kernel=deep_tanimoto(), penalty=0.1),
         "a kernel of molecules, with which a ridge regression is solved",
         forms=("fingerprint",),
+        any_classes=True,
+    ),
+    "deep_kernel": Row(
+        _embedded(deep_kernel, inner_steps=0),
+        "the kernel of a Gaussian process (deep kernel transfer)",
+        any_classes=True,
+    ),
+    "adkf": Row(
+        _embedded(deep_kernel),
+        "the prior of a Gaussian process's kernel, which is fitted inside a task",
         any_classes=True,
     ),
     "maml": Row(_trained(maml, 0.1, 5), "initial weights, through second derivatives"),

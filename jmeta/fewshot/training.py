@@ -13,16 +13,15 @@ import numpy as np
 
 from jmeta.base import MetaAlgorithm
 from jmeta.checkpoint import Checkpoints
-from jmeta.data.collection import Collection
+from jmeta.data.collection import Collection, compact
 from jmeta.episodes import Bank, make_bank, unit_targets
 from jmeta.errors import InputError
 from jmeta.fewshot import calibration as calibrating
 from jmeta.fewshot.calibration import INTERVAL, LEVELS, Calibration
 from jmeta.fewshot.drawing import (
-    LEAST_QUERY,
     Plan,
-    count_eligible,
     held_out_episodes,
+    places_of,
     sampler,
 )
 from jmeta.fewshot.model import FILE, FewShotModel, raw, save
@@ -65,9 +64,11 @@ class Held(NamedTuple):
 
 
 def _predict_held(
-    algorithm: MetaAlgorithm, kind: str, over: Callable[..., Any]
-) -> Callable[[Params], Held]:
-    def run(params: Params) -> Held:
+    algorithm: MetaAlgorithm, kind: str
+) -> Callable[[Params, Callable[..., Any]], Held]:
+    """`(params, what held_out_episodes gives) -> predictions`, compiled."""
+
+    def run(params: Params, over: Callable[..., Any]) -> Held:
         def one(task: Task) -> Held:
             rows = jnp.sum(task.support.mask)
             task = unit_targets(task)[0] if kind == "number" else task
@@ -131,18 +132,20 @@ def calibrate(held: Held) -> Calibration:
 
 def calibration_shots(plan: Plan, bank: Bank) -> tuple[int, ...]:
     """The sizes of training and twice the largest, as far as held-out tasks are enough;
-    those of training if they are for none."""
+    those of training if they are for none.
+
+    Raises:
+      InputError: if no task is large enough for any.
+    """
     wanted = sorted({*plan.shots, max(plan.shots) * 2})
-    counts = {
-        shot: len(count_eligible(plan, bank, shot, LEAST_QUERY)) for shot in wanted
-    }
+    counts = {shot: len(places_of(plan, bank, shot)) for shot in wanted}
     found = [shot for shot in wanted if counts[shot] >= _FEW]
     found = found or [shot for shot in plan.shots if counts[shot]]
     if not found:
         raise InputError(
             f"none of the {len(bank.size)} tasks held out is large enough for "
-            f"a support of {min(plan.shots)} rows; raise --holdout, or name larger "
-            "tasks by --valid."
+            f"--shots {min(plan.shots)}; raise --holdout, or name larger tasks by "
+            "--valid."
         )
     return tuple(found)
 
@@ -180,16 +183,13 @@ def train_fewshot(
     """
     begin = time.perf_counter()
     algorithm = algorithm_of(recipe)
-    sample = sampler(plan, make_bank(training))
-    bank = make_bank(calibrating_on)
+    sample = sampler(plan, make_bank(compact(training)))
+    bank = make_bank(compact(calibrating_on))
     shots = calibration_shots(plan, bank)
-    choosing = bank if choosing_on is None else make_bank(choosing_on)
-    judged = _predict_held(
-        algorithm,
-        recipe.kind,
-        held_out_episodes(
-            plan, choosing, calibration_shots(plan, choosing), most=_CHOOSING, seed=1
-        ),
+    choosing = bank if choosing_on is None else make_bank(compact(choosing_on))
+    predict = _predict_held(algorithm, recipe.kind)
+    judging = held_out_episodes(
+        plan, choosing, calibration_shots(plan, choosing), most=_CHOOSING, seed=1
     )
     checkpoints = Checkpoints(out / "checkpoints", metric=METRIC)
     state = train(
@@ -197,9 +197,10 @@ def train_fewshot(
         sample,
         jax.random.key(seed),
         num_steps=recipe.steps,
+        steps_per_call=min(50, checkpoint_every),
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
-        evaluate=lambda state: {METRIC: held_loss(judged(state.params))},
+        evaluate=lambda state: {METRIC: held_loss(predict(state.params, judging))},
         log=MetricsLog(out / "metrics.jsonl"),
         progress=None
         if report is None
@@ -210,15 +211,13 @@ def train_fewshot(
         found = checkpoints.restore(state, step=best)
         state = state if found is None else found[1]
     checkpoints.close()
-    held = _predict_held(
-        algorithm, recipe.kind, held_out_episodes(plan, bank, shots, most=_EACH)
-    )
+    held = predict(state.params, held_out_episodes(plan, bank, shots, most=_EACH))
     model = FewShotModel(
         recipe=recipe,
         plan=plan,
         reader=reader,
         params=state.params,
-        calibration=calibrate(held(state.params)),
+        calibration=calibrate(held),
         header=header
         | {
             "families": sorted({str(name) for name in training.family}),

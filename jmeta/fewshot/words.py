@@ -23,6 +23,11 @@ METRIC_NAMES = {
 def about(made: Mapping[str, Any]) -> str:
     """What was judged, in a sentence."""
     model = made["model"]
+    if "episodes" in made:
+        return (
+            f"{model['algorithm']}: {made['episodes']} episodes of {model['ways']} "
+            "classes by rows of each class; means over episodes ± 95 % interval."
+        )
     tasks = ", ".join(f"{found['tasks']} at {n}" for n, found in made["shots"].items())
     return (
         f"{model['algorithm']}: {tasks} tasks by size of the support, "
@@ -30,17 +35,19 @@ def about(made: Mapping[str, Any]) -> str:
     )
 
 
-def _cell(found: Mapping[str, Any] | None) -> str:
+def _cell(found: Mapping[str, Any] | None, times: float) -> str:
     if found is None:
         return "–"
     error = found["standard_error"]
-    return f"{found['mean']:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    told = "" if error is None else f" ± {times * error:.3f}"
+    return f"{found['mean']:.3f}{told}"
 
 
 def tables_of(made: Mapping[str, Any]) -> Iterator[Table]:
     """A table a metric, a column a size of support; and what abstention leaves."""
     shots = tuple(made["shots"])
     methods = list(next(iter(made["shots"].values()))["methods"])
+    times = 1.96 if "episodes" in made else 1.0
     for metric in made["metrics"]:
         rows = []
         for method in methods:
@@ -48,7 +55,7 @@ def tables_of(made: Mapping[str, Any]) -> Iterator[Table]:
                 made["shots"][shot]["methods"][method].get(metric) for shot in shots
             ]
             if any(one is not None for one in found):
-                rows.append((method, *map(_cell, found)))
+                rows.append((method, *(_cell(one, times) for one in found)))
         yield Table(
             f"{METRIC_NAMES[metric][0].upper()}{METRIC_NAMES[metric][1:]}.",
             ("method", *shots),
