@@ -82,7 +82,64 @@ def _of_archive(path: Path, labelled: bool) -> Samples:
     return Samples(x=data.x[data.rows], y=y, names=names)
 
 
+def _images(
+    reader: dict[str, Any], path: Path, target: str | None, labelled: bool
+) -> Samples:
+    """Pictures of a folder or zip; each in the folder of its class, if labelled."""
+    from jmeta.data.pictures import SUFFIXES, decoded, files_below
+
+    if target is not None:
+        raise InputError("--target is for tables; the class of an image is its folder.")
+    height, width, channels = reader["row"]
+    size = height if height == width else None
+    with files_below(path) as files:
+        found = [f for f in files if f.parts[-1].lower().endswith(SUFFIXES)]
+        x = [decoded(f.name, f.read(), size=size, channels=channels) for f in found]
+    if not found:
+        raise InputError(f"{str(path)!r} holds no picture ({', '.join(SUFFIXES)}).")
+    for file, image in zip(found, x):
+        if image.shape[:2] != (height, width):
+            raise InputError(
+                f"{file.name} is not {width} by {height} pixels, as trained on."
+            )
+        if labelled and len(file.parts) != 2:
+            raise InputError(
+                f"{file.name} must lie in the folder of its class: CLASS/picture."
+            )
+    y = None
+    if labelled:
+        y = pd.Series([file.parts[0] for file in found], name="class", dtype=object)
+    names = pd.DataFrame({"file": ["/".join(file.parts) for file in found]})
+    return Samples(x=np.stack(x), y=y, names=names)
+
+
+def _tables(
+    reader: dict[str, Any], path: Path, target: str | None, labelled: bool
+) -> Samples:
+    """A table with the columns of meta-training."""
+    from jmeta.data.task_encoding import TaskEncoding, encode
+
+    encoding = TaskEncoding.from_json(reader["encoding"])
+    frame = read_table(path)
+    known = [one.name for one in encoding.targets]
+    if target is None and len(known) > 1 and labelled:
+        here = [name for name in known if name in column_names(frame)]
+        if len(here) != 1:
+            raise InputError(
+                f"say by --target which of {', '.join(map(repr, known))} is predicted."
+            )
+        known = here
+    name = known[0] if target is None else target
+    y = split_target(frame, name)[1] if labelled else None
+    if name not in known and name in column_names(frame):
+        frame = split_target(frame, name)[0]
+    x = encode(encoding, frame)
+    return Samples(x=x, y=y, names=pd.DataFrame(index=range(len(frame))))
+
+
 READERS: dict[str, Callable[[dict[str, Any], Path, str | None, bool], Samples]] = {
     "molecules": _molecules,
+    "images": _images,
+    "tables": _tables,
 }
 """`(reader of the model, path, column of the labels, whether labels are wanted)`."""
