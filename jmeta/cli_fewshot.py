@@ -213,6 +213,12 @@ def train_fewshot(
         turn=turn and images,
     )
     at_least(2 if ways is None else 1, shots=min(plan.shots))
+    prepare()
+    from jmeta.fewshot import training as trainer
+    from jmeta.fewshot.curve import fewshot_curve
+    from jmeta.jobs import versions
+
+    banks = trainer.bring(plan, training, held, choosing)
     runs.start(out, config, resume)
     for told in found.told:
         say(told)
@@ -220,20 +226,13 @@ def train_fewshot(
         f"Training on {len(training.tasks)} tasks, with {len(held.tasks)} held out"
         + (f" and {left_out} left out for their family." if left_out else ".")
     )
-    prepare()
-    from jmeta.fewshot import training as trainer
-    from jmeta.fewshot.curve import fewshot_curve
-    from jmeta.jobs import versions
-
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
     with stopping(kept), screen.Bars() as bars:
         model = trainer.train_fewshot(
             out,
             recipe,
             plan,
-            training,
-            held,
-            choosing,
+            banks,
             reader=found.reader,
             seed=seed,
             checkpoint_every=checkpoint_every,

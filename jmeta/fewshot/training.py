@@ -1,9 +1,7 @@
 """Meta-training of a few-shot model: the loop, the choice of a checkpoint, the file."""
 
-import datetime
 import functools
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,7 +29,7 @@ from jmeta.tasks import Task
 from jmeta.train import train
 from jmeta.types import Array, Params
 
-__all__ = ["Held", "calibrate", "calibration_shots", "held_loss", "train_fewshot"]
+__all__ = ["Banks", "Held", "bring", "calibrate", "held_loss", "train_fewshot"]
 
 METRIC = "held_out_loss"
 """Of the tasks that choose the checkpoint; lower is better."""
@@ -150,13 +148,59 @@ def calibration_shots(plan: Plan, bank: Bank) -> tuple[int, ...]:
     return tuple(found)
 
 
+class Banks(NamedTuple):
+    """The tasks of a run on the device, in their roles.
+
+    Attributes:
+      sample: draws a step's tasks of training.
+      calibrating, choosing: episodes that teach how sure predictions are, and that
+        choose the checkpoint.
+      families: of the tasks that are trained on.
+      held: how many tasks are held out.
+    """
+
+    sample: Callable[..., Task]
+    calibrating: Callable[..., Any]
+    choosing: Callable[..., Any]
+    families: tuple[str, ...]
+    held: int
+
+
+def bring(
+    plan: Plan, training: Collection, held: Collection, choosing: Collection | None
+) -> Banks:
+    """Bring the tasks of a run to the device.
+
+    Args:
+      plan: of the run.
+      training: tasks.
+      held: tasks of other families, to calibrate with.
+      choosing: tasks that choose the checkpoint; None for those that are held out.
+
+    Raises:
+      InputError: if they are too small.
+    """
+    sample = sampler(plan, make_bank(compact(training)))
+    bank = make_bank(compact(held))
+    other = bank if choosing is None else make_bank(compact(choosing))
+    return Banks(
+        sample=sample,
+        calibrating=held_out_episodes(
+            plan, bank, calibration_shots(plan, bank), most=_EACH
+        ),
+        choosing=held_out_episodes(
+            plan, other, calibration_shots(plan, other), most=_CHOOSING, seed=1
+        ),
+        families=tuple(sorted({str(name) for name in training.family})),
+        held=len(held.tasks),
+    )
+
+
 def train_fewshot(
     out: pathlib.Path,
     recipe: Recipe,
     plan: Plan,
-    training: Collection,
-    calibrating_on: Collection,
-    choosing_on: Collection | None,
+    banks: Banks,
     *,
     reader: dict[str, Any],
     seed: int,
@@ -169,38 +213,27 @@ def train_fewshot(
     Args:
       out: the run's folder; what it holds of a stopped run is not done again.
       recipe, plan: what is trained, and on what episodes.
-      training: tasks.
-      calibrating_on: tasks of other families.
-      choosing_on: tasks that choose the checkpoint; None for those that calibrate.
+      banks: of `bring`.
       reader: see `jmeta.fewshot.sources.Source`.
       seed: decides everything.
       checkpoint_every: steps between checkpoints, at least.
       header: kept in the model's file.
       report: told `(stage, done, total, numbers)`.
-
-    Raises:
-      InputError: if the tasks are too small.
     """
-    begin = time.perf_counter()
     algorithm = algorithm_of(recipe)
-    sample = sampler(plan, make_bank(compact(training)))
-    bank = make_bank(compact(calibrating_on))
-    shots = calibration_shots(plan, bank)
-    choosing = bank if choosing_on is None else make_bank(compact(choosing_on))
     predict = _predict_held(algorithm, recipe.kind)
-    judging = held_out_episodes(
-        plan, choosing, calibration_shots(plan, choosing), most=_CHOOSING, seed=1
-    )
     checkpoints = Checkpoints(out / "checkpoints", metric=METRIC)
     state = train(
         algorithm,
-        sample,
+        banks.sample,
         jax.random.key(seed),
         num_steps=recipe.steps,
         steps_per_call=min(50, checkpoint_every),
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
-        evaluate=lambda state: {METRIC: held_loss(predict(state.params, judging))},
+        evaluate=lambda state: {
+            METRIC: held_loss(predict(state.params, banks.choosing))
+        },
         log=MetricsLog(out / "metrics.jsonl"),
         progress=None
         if report is None
@@ -211,23 +244,18 @@ def train_fewshot(
         found = checkpoints.restore(state, step=best)
         state = state if found is None else found[1]
     checkpoints.close()
-    held = predict(state.params, held_out_episodes(plan, bank, shots, most=_EACH))
     model = FewShotModel(
         recipe=recipe,
         plan=plan,
         reader=reader,
         params=state.params,
-        calibration=calibrate(held),
+        calibration=calibrate(predict(state.params, banks.calibrating)),
         header=header
         | {
-            "families": sorted({str(name) for name in training.family}),
+            "families": list(banks.families),
             "step": recipe.steps if best is None else best,
-            "calibrated_on": len(calibrating_on.tasks),
-            "date": datetime.date.today().isoformat(),
+            "calibrated_on": banks.held,
         },
     )
     save(out / FILE, model)
-    if report is not None:
-        seconds = time.perf_counter() - begin
-        report("calibrating", 1, 1, {"seconds": seconds})
     return model
