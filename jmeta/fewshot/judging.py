@@ -21,6 +21,8 @@ from jmeta.errors import InputError
 from jmeta.fewshot.drawing import Draws, Plan, judging_draws, places_of, shuffled
 from jmeta.fewshot.floors import Floor, floors_for, predict_floor
 from jmeta.fewshot.model import Answer, FewShotModel
+from jmeta.fewshot.sources import origins
+from jmeta.tasks import Examples
 from jmeta.types import Array
 
 __all__ = ["COVERAGES", "METRICS", "MODEL", "judge"]
@@ -56,11 +58,19 @@ def _class_scores(probs: Array, y: Array, mask: Array) -> dict[str, Array]:
 
 
 @jax.jit
-def _number_scores(mean: Array, y: Array, mask: Array) -> dict[str, Array]:
-    return {
-        "r2": jax.vmap(metrics.r2)(mean, y, mask),
-        "rmse": jax.vmap(metrics.rmse)(mean, y, mask),
-    }
+def _number_scores(mean: Array, support: Examples, query: Examples) -> dict[str, Array]:
+    def one(mean: Array, support: Examples, query: Examples) -> dict[str, Array]:
+        count = jnp.maximum(jnp.sum(support.mask), 1)
+        usual = jnp.sum(jnp.where(support.mask, support.y, 0.0)) / count
+        level = jnp.full_like(mean, usual)
+        left = jnp.square(metrics.rmse(mean, query.y, query.mask))
+        total = jnp.square(metrics.rmse(level, query.y, query.mask))
+        return {
+            "r2": 1.0 - left / jnp.maximum(total, 1e-12),
+            "rmse": jnp.sqrt(left),
+        }
+
+    return jax.vmap(one)(mean, support, query)
 
 
 @jax.jit
@@ -82,7 +92,8 @@ def _scores(
     query = draws.episodes.query
     y, mask = np.asarray(query.y), np.asarray(query.mask)
     if predicted.ndim == 2:
-        found = _number_scores(jnp.asarray(predicted, jnp.float32), query.y, query.mask)
+        mean = jnp.asarray(predicted, jnp.float32)
+        found = _number_scores(mean, draws.episodes.support, query)
     else:
         probs = jnp.asarray(predicted, jnp.float32)
         found = _class_scores(probs, query.y, query.mask)
@@ -116,7 +127,7 @@ def _answered(
         count = mask.sum(axis=1)
         out[str(coverage)] = {
             "answered": kept.sum(axis=1) / count,
-            "lost": (loss * kept).sum(axis=1) / count,
+            "lost": np.where(kept, loss, 0.0).sum(axis=1) / count,
         }
     return out
 
@@ -227,8 +238,8 @@ def judge(
 
     Returns:
       What JSON can hold: by size of support and method, means and standard errors of
-      each metric; what abstention leaves; how many tasks are of families that the model
-      was trained on.
+      each metric; what abstention leaves; how many tasks are of families, or classes
+      among those, that the model was trained on.
 
     Raises:
       InputError: if the rows are of another form, or no task is large enough.
@@ -260,7 +271,7 @@ def judge(
         done = sum(map(len, rows.values()))
         if report is not None:
             report("judging", done, total, {})
-    seen = set(model.header.get("families", ()))
+    seen = set(model.header.get("origins", ()))
     return {
         "model": {
             "algorithm": model.recipe.algorithm,
@@ -270,7 +281,7 @@ def judge(
         "metrics": list(_told(plan)),
         "draws" if plan.ways is None else "episodes": draws,
         "seed": seed,
-        "seen_families": sum(str(family) in seen for family in data.family),
+        "seen": sum(name in seen for name in origins(data, plan.ways)),
         "shots": {str(shot): _summary(found) for shot, found in rows.items()},
         "tasks": {str(shot): found for shot, found in rows.items()},
     }

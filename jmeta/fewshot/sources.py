@@ -14,7 +14,15 @@ from jmeta.data.molecules import read_molecules
 from jmeta.data.tables import SUFFIXES
 from jmeta.errors import InputError
 
-__all__ = ["Options", "Source", "apart", "held_out", "named_classes", "read_tasks"]
+__all__ = [
+    "Options",
+    "Source",
+    "apart",
+    "held_out",
+    "named_classes",
+    "origins",
+    "read_tasks",
+]
 
 _TARGETS = "target_info.csv"
 """Beside FS-Mol's files: which protein each assay is about."""
@@ -254,6 +262,15 @@ def named_classes(data: Collection, names: Sequence[str]) -> Collection:
     )
 
 
+def origins(data: Collection, ways: int | None) -> list[str]:
+    """What must not be both trained on and judged: families, or where episodes draw
+    classes these."""
+    if ways is None:
+        return [str(name) for name in data.family]
+    pairs = zip(data.family, data.classes)
+    return [f"{family}/{name}" for family, names in pairs for name in names]
+
+
 def apart(data: Collection, judged: Collection) -> Collection:
     """The tasks of whose family none judges."""
     return subset(data, np.flatnonzero(~np.isin(data.family, judged.family)))
@@ -280,6 +297,8 @@ def held_out(
     Raises:
       InputError: if none can be held out.
     """
+    if not len(data.tasks):
+        raise InputError("no task is left to train on: --valid holds all families.")
     generator = np.random.default_rng(seed)
     families, of_task, sizes = np.unique(
         data.family, return_inverse=True, return_counts=True

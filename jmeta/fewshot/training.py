@@ -24,6 +24,7 @@ from jmeta.fewshot.drawing import (
 )
 from jmeta.fewshot.model import FILE, FewShotModel, raw, save
 from jmeta.fewshot.recipes import Recipe, algorithm_of
+from jmeta.fewshot.sources import origins
 from jmeta.logs import MetricsLog
 from jmeta.tasks import Task
 from jmeta.train import train
@@ -155,14 +156,14 @@ class Banks(NamedTuple):
       sample: draws a step's tasks of training.
       calibrating, choosing: episodes that teach how sure predictions are, and that
         choose the checkpoint.
-      families: of the tasks that are trained on.
+      origins: families or classes that are trained on.
       held: how many tasks are held out.
     """
 
     sample: Callable[..., Task]
     calibrating: Callable[..., Any]
     choosing: Callable[..., Any]
-    families: tuple[str, ...]
+    origins: tuple[str, ...]
     held: int
 
 
@@ -191,7 +192,7 @@ def bring(
         choosing=held_out_episodes(
             plan, other, calibration_shots(plan, other), most=_CHOOSING, seed=1
         ),
-        families=tuple(sorted({str(name) for name in training.family})),
+        origins=tuple(sorted(set(origins(training, plan.ways)))),
         held=len(held.tasks),
     )
 
@@ -252,7 +253,7 @@ def train_fewshot(
         calibration=calibrate(predict(state.params, banks.calibrating)),
         header=header
         | {
-            "families": list(banks.families),
+            "origins": list(banks.origins),
             "step": recipe.steps if best is None else best,
             "calibrated_on": banks.held,
         },

@@ -13,7 +13,7 @@ METRIC_NAMES = {
     "log_loss": "log loss, nats",
     "calibration_error": "calibration error (15 bins, each episode on its own)",
     "accuracy": "accuracy",
-    "r2": "R2",
+    "r2": "R2 out of sample: the squared error beside that of the support's mean",
     "rmse": "root mean squared error, in the unit of the target",
     "coverage": "share of the queries inside their 90 % interval",
 }
@@ -94,6 +94,9 @@ def notes_of(made: Mapping[str, Any]) -> list[str]:
             "On as few queries, predictions that are perfectly calibrated would show a "
             f"calibration error of {told}."
         )
-    if seen := made["seen_families"]:
-        notes.append(f"{seen} of the tasks are of families that were trained on.")
+    if seen := made["seen"]:
+        what = (
+            "classes were" if "episodes" in made else "tasks are of families that were"
+        )
+        notes.append(f"{seen} of the {what} trained on.")
     return notes
