@@ -87,7 +87,8 @@ def train_fewshot(
         ),
     ] = (),
     query: Annotated[
-        int | None, Help(metavar="COUNT", help_behavior_hint=hint("64, or with ways 5"))
+        int | None,
+        Help(metavar="COUNT", help_behavior_hint=hint("64, or with ways 15")),
     ] = None,
     steps: Count = 2000,
     batch: Count = 16,
@@ -203,7 +204,7 @@ def train_fewshot(
     recipes.check_recipe(recipe)
     from jmeta.fewshot.drawing import Plan
 
-    usual = ((16, 32, 64), 64) if ways is None else ((1, 5), 5)
+    usual = ((16, 32, 64), 64) if ways is None else ((1, 5), 15)
     plan = Plan(
         kind=found.kind,
         ways=ways,

@@ -116,8 +116,13 @@ def _sized(model: FewShotModel, x: np.ndarray, what: str) -> np.ndarray:
             f"trained on rows of {wanted}."
         )
     # Pixels from 0 to 1, as `jmeta.episodes.make_bank` has them.
-    unit = 255.0 if model.recipe.form == "image" else 1.0
-    return x.astype(np.float32) / np.float32(unit)
+    unit = 1.0 / 255.0 if model.recipe.form == "image" else 1.0
+    return x.astype(np.float32) * np.float32(unit)
+
+
+def _with_slots(x: np.ndarray, slots: int) -> np.ndarray:
+    """Fingerprints with room for more entries."""
+    return np.pad(x, [(0, 0), (0, slots - x.shape[1]), (0, 0)])
 
 
 def adapt(
@@ -161,6 +166,9 @@ def adapt(
         )
     x = _sized(model, support.x[known], "support")
     asked = _sized(model, query.x, "query")
+    if model.recipe.form == "fingerprint":
+        slots = max(x.shape[1], asked.shape[1])
+        x, asked = _with_slots(x, slots), _with_slots(asked, slots)
     y = support.y[known]
     out = query.names.copy()
     if model.recipe.kind == "number":

@@ -119,7 +119,7 @@ class FewShotModel:
       reader: how rows are read; see `jmeta.fewshot.sources`.
       params: of the algorithm.
       calibration: from tasks that were held out.
-      header: families of the tasks that were trained on, version and provenance.
+      header: what was trained on (`origins`), version and provenance.
     """
 
     recipe: Recipe
@@ -136,7 +136,7 @@ class FewShotModel:
         return run(self.params, self.calibration, tasks)
 
     def abstains(
-        self, confidence: Float[Array, "*m"], rows: int, coverage: float
+        self, confidence: Float[np.ndarray, "*m"], rows: int, coverage: float
     ) -> Bool[np.ndarray, "*m"]:
         """Which queries are too uncertain for the share `coverage` to be answered.
 
@@ -148,7 +148,7 @@ class FewShotModel:
         least = calibrating.threshold(
             self.calibration, jnp.array(coverage, jnp.float32), jnp.array(rows)
         )
-        return np.asarray(confidence < least)
+        return confidence < float(least)
 
     def for_classes(self, count: int) -> "FewShotModel":
         """The same model for tasks of another number of classes.
@@ -210,15 +210,12 @@ def load(path: pathlib.Path | str) -> FewShotModel:
             plan=Plan(**_tuples(header["plan"])),
             reader=header["reader"],
             params=_params(path, recipe, header["reader"], found.get("params", {})),
-            calibration=Calibration(
-                **{
-                    name: jnp.asarray(leaf)
-                    for name, leaf in found["calibration"].items()
-                }
-            ),
+            calibration=_calibration(found["calibration"]),
             header=header["header"],
         )
-    except (AttributeError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: is damaged ({type(error).__name__}: {error}); train or fetch it "
             "again."
@@ -231,6 +228,15 @@ def _tuples(plain: dict[str, Any]) -> dict[str, Any]:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in plain.items()
     }
+
+
+def _calibration(found: dict[str, np.ndarray]) -> Calibration:
+    made = Calibration(**{name: jnp.asarray(leaf) for name, leaf in found.items()})
+    shapes = tuple(leaf.shape for leaf in made)
+    sizes = len(made.rows)
+    if shapes != ((2,), (sizes,), (sizes, calibrating.LEVELS), (sizes,)) or not sizes:
+        raise ValueError(f"calibration of shapes {shapes}")
+    return made
 
 
 def _params(

@@ -95,7 +95,9 @@ def _network(recipe: Recipe, out: int) -> tuple[Network, str]:
         module = FingerprintMLP(recipe.hidden, out, dropout=recipe.dropout)
         return from_linen(module), last
     if recipe.pixels < _SMALL:
-        return from_linen(ConvNet(out=out)), "head"
+        # Each block halves the image.
+        blocks = min(4, max(recipe.pixels.bit_length() - 1, 1))
+        return from_linen(ConvNet(out=out, num_blocks=blocks)), "head"
     return from_linen(ResidualNet(out=out)), "head"
 
 

@@ -95,8 +95,6 @@ def notes_of(made: Mapping[str, Any]) -> list[str]:
             f"calibration error of {told}."
         )
     if seen := made["seen"]:
-        what = (
-            "classes were" if "episodes" in made else "tasks are of families that were"
-        )
-        notes.append(f"{seen} of the {what} trained on.")
+        what = "classes" if "episodes" in made else "tasks are of families that"
+        notes.append(f"{seen} of the {what} were trained on.")
     return notes

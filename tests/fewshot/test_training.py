@@ -53,7 +53,7 @@ def test_what_is_read_is_what_was_written(run):
     same(again.calibration, model.calibration)
     assert (again.recipe, again.plan) == (RECIPE, PLAN)
     assert again.reader == model.reader and again.header == model.header
-    assert len(again.header["families"]) == 9
+    assert len(again.header["origins"]) == 9
 
 
 def test_files_that_are_no_such_model_are_refused(run, tmp_path):
@@ -131,7 +131,7 @@ def test_more_coverage_answers_more(made):
 def test_families_that_were_trained_on_are_told(folder, run):
     data = source(folder).data
     found = judge(run[1], data, (8,), draws=1, floors=False)
-    assert found["seen_families"] == 9
+    assert found["seen"] == 9
     assert "trained on" in notes_of(found)[-1]
 
 
