@@ -111,8 +111,8 @@ def _reader_for(path: Path) -> tuple[str, Any]:
             "file of FS-Mol or MoleculeNet), images (a folder, .zip or .npz) or tables "
             f"({', '.join(SUFFIXES)}, or a folder of them)."
         )
-    inside = path.iterdir() if path.is_dir() else ()
-    if any(file.suffix.lower() in SUFFIXES and file.is_file() for file in inside):
+    inside = [file.suffix.lower() for file in path.iterdir()] if path.is_dir() else []
+    if any(end in SUFFIXES and end not in _PICTURES for end in inside):
         return "tables", _tables
     return "images", _images
 
