@@ -1,7 +1,7 @@
 """The command `jmeta train fewshot`: learning across tasks to predict from few rows."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from jmeta import runs, screen
 from jmeta.cli_options import (
@@ -11,14 +11,12 @@ from jmeta.cli_options import (
     Names,
     Seed,
     Split,
-    at_least,
     check_seed,
     counts,
     hint,
     prepare,
     say,
 )
-from jmeta.errors import InputError
 from jmeta.signals import stopping
 
 __all__ = ["train_fewshot"]
@@ -128,87 +126,53 @@ def train_fewshot(
         seed: Decides everything.
         resume: Go on with a run that was stopped.
     """
-    config = {"command": "train fewshot"} | {
-        name: value for name, value in locals().items() if name not in ("out", "resume")
-    }
-    config = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in config.items()
-    }
-    config |= {name: list(config[name]) for name in ("target", "classes", "shots")}
-    at_least(1, steps=steps, batch=batch, checkpoint_every=checkpoint_every)
-    for name, count in (("query", query), ("size", size)):
-        if count is not None:
-            at_least(1, **{name: count})
     check_seed(seed)
-    _check_rates(lr, inner_lr, inner_steps, dropout, holdout)
-    given = counts("shots", shots) if shots else None
-    from jmeta.fewshot import recipes, sources
+    from jmeta.fewshot.starting import Settings, start
 
-    recipes.named(algorithm)
-    options = sources.Options(
-        split=split, kind=kind, targets=target, task=task, size=size, classes=classes
-    )
-    found = sources.read_tasks(data, "train", options)
-    choosing, training = None, found.data
-    if valid is not None:
-        options = sources.Options(kind=kind)
-        chosen = sources.read_tasks(valid, "valid", options, found.reader)
-        choosing = chosen.data
-        training = sources.apart(training, choosing)
-    left_out = len(found.data.tasks) - len(training.tasks)
-    ways = _ways_of(found, ways)
-    training, held = sources.held_out(training, holdout, ways=ways, seed=seed)
-    images = found.data.form == "image"
-    numbers = found.data.form == "numbers"
-    recipe = recipes.Recipe(
+    settings = Settings(
         algorithm=algorithm,
-        form=found.data.form,
-        kind=found.kind,
-        num_classes=2 if ways is None else ways,
-        pixels=min(found.data.x.shape[1:3]) if images else 0,
-        hidden=(128, 128) if numbers else (512, 512),
-        size=64 if numbers else 256,
-        dropout=dropout,
+        data=data,
+        valid=valid,
+        split=split,
+        kind=kind,
+        target=target,
+        task=task,
+        classes=classes,
+        size=size,
+        ways=ways,
+        turn=turn,
+        shots=counts("shots", shots) if shots else None,
+        query=query,
         steps=steps,
+        batch=batch,
+        holdout=holdout,
         lr=lr,
         inner_lr=inner_lr,
         inner_steps=inner_steps,
+        dropout=dropout,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
     )
-    recipes.check_recipe(recipe)
-    from jmeta.fewshot.drawing import Plan
-
-    usual = ((16, 32, 64), 64) if ways is None else ((1, 5), 15)
-    plan = Plan(
-        kind=found.kind,
-        ways=ways,
-        shots=usual[0] if given is None else given,
-        query=usual[1] if query is None else query,
-        batch=batch,
-        turn=turn and images,
-    )
-    at_least(2 if ways is None else 1, shots=min(plan.shots))
+    begun = start(settings)
     prepare()
-    from jmeta.fewshot import training as trainer
+    from jmeta.fewshot import training
     from jmeta.fewshot.curve import fewshot_curve
     from jmeta.jobs import versions
 
-    banks = trainer.bring(plan, training, held, choosing)
+    # Before the folder is made, since tasks may be too small.
+    banks = training.bring(begun.plan, begun.training, begun.held, begun.choosing)
+    config = {"command": "train fewshot", **settings.to_json()}
     runs.start(out, config, resume)
-    for told in found.told:
+    for told in begun.told:
         say(told)
-    say(
-        f"Training on {len(training.tasks)} tasks, with {len(held.tasks)} held out"
-        + (f" and {left_out} left out for their family." if left_out else ".")
-    )
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
     with stopping(kept), screen.Bars() as bars:
-        model = trainer.train_fewshot(
+        model = training.train_fewshot(
             out,
-            recipe,
-            plan,
+            begun.recipe,
+            begun.plan,
             banks,
-            reader=found.reader,
+            reader=begun.reader,
             seed=seed,
             checkpoint_every=checkpoint_every,
             header={"name": "jmeta train fewshot", "config": config, **versions()},
@@ -217,38 +181,3 @@ def train_fewshot(
     fewshot_curve(out / "metrics.jsonl", out / "learning_curve.png")
     say(f"Model of step {model.header['step']} written to {out / 'model.safetensors'}.")
     say(f"Use it: jmeta adapt {out} --support FILE --query FILE --out FILE.csv")
-
-
-def _ways_of(found: Any, ways: int | None) -> int | None:
-    """Classes of an episode; None where every task has the same two, or numbers."""
-    if not found.pools:
-        if ways is not None:
-            raise InputError(
-                "--ways is for tasks of many classes; these have two, or numbers."
-            )
-        return None
-    most = max(map(len, found.data.classes))
-    if ways is None:
-        return min(5, most)
-    at_least(2, ways=ways)
-    if ways > most:
-        raise InputError(f"--ways {ways}: no task has more than {most} classes.")
-    return ways
-
-
-def _check_rates(
-    lr: float,
-    inner_lr: float | None,
-    inner_steps: int | None,
-    dropout: float,
-    holdout: float,
-) -> None:
-    for name, rate in (("lr", lr), ("inner-lr", inner_lr)):
-        if rate is not None and not 0 < rate < float("inf"):
-            raise InputError(f"--{name} must be above 0, got {rate}.")
-    if inner_steps is not None:
-        at_least(1, **{"inner-steps": inner_steps})
-    if not 0 <= dropout < 1:
-        raise InputError(f"--dropout must be at least 0 and below 1, got {dropout}.")
-    if not 0 < holdout < 1:
-        raise InputError(f"--holdout must be above 0 and below 1, got {holdout}.")

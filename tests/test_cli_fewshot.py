@@ -46,7 +46,7 @@ def test_training_writes_a_run(trained):
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").open()]
     assert [row["step"] for row in rows] == [2] and "held_out_loss" in rows[0]
     config = json.loads((trained / "config.json").read_text())
-    assert config["algorithm"] == "prototypical" and config["shots"] == ["8"]
+    assert config["algorithm"] == "prototypical" and config["shots"] == [8]
 
 
 def test_an_evaluation_prints_tables_json_and_a_page(run, tasks, trained, tmp_path):
