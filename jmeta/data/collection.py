@@ -7,7 +7,15 @@ import numpy as np
 
 from jmeta.data.molecules import Molecules, padded_counts
 
-__all__ = ["FORMS", "Collection", "merged", "of_molecules", "subset"]
+__all__ = [
+    "FORMS",
+    "Collection",
+    "compact",
+    "merged",
+    "of_classes",
+    "of_molecules",
+    "subset",
+]
 
 FORMS = ("fingerprint", "image", "numbers")
 """What a row may be: `(slots, 2)` uint16 (see `jmeta.fingerprints`); `(height, width,
@@ -89,3 +97,38 @@ def merged(data: Collection, name: str = "all") -> Collection:
         label=(data.label + before[of_entry]).astype(np.int32),
         classes=(tuple(n for names in data.classes for n in names),),
     )
+
+
+def compact(data: Collection) -> Collection:
+    """The same tasks, without the rows that none of them is about."""
+    used, rows = np.unique(data.rows, return_inverse=True)
+    return data._replace(x=data.x[used], rows=rows.astype(np.int32))
+
+
+def of_classes(data: Collection, wanted: Sequence[np.ndarray]) -> Collection:
+    """Some classes of each task, numbered anew; tasks without any are left out.
+
+    Args:
+      data: tasks.
+      wanted: for each task the places of its classes that are kept.
+    """
+    counts = np.array([len(names) for names in data.classes])
+    first = np.cumsum(counts) - counts
+    place = np.full(counts.sum(), -1)
+    for start, chosen in zip(first, wanted):
+        place[start + np.asarray(chosen, int)] = np.arange(len(chosen))
+    of_entry = np.repeat(np.arange(len(counts)), np.diff(data.offset))
+    label = place[first[of_entry] + data.label]
+    kept = label >= 0
+    sizes = np.bincount(of_entry[kept], minlength=len(counts))
+    fewer = data._replace(
+        offset=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+        rows=data.rows[kept],
+        label=label[kept].astype(np.int32),
+        value=data.value[kept],
+        classes=tuple(
+            tuple(names[place] for place in chosen)
+            for names, chosen in zip(data.classes, wanted)
+        ),
+    )
+    return subset(fewer, np.flatnonzero([len(chosen) > 0 for chosen in wanted]))
