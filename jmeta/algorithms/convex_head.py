@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Float
 
 from jmeta.algorithms.embedding import Head, Rows, embedding
-from jmeta.algorithms.ridge_head import Kernel, linear_kernel
+from jmeta.algorithms.row_kernel import Kernel, linear_kernel
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import class_logits, one_hot, present
 from jmeta.learners.crammer_singer import margin_coefficients
@@ -92,8 +92,12 @@ def convex_head(
     def apply(params: Params, support: Rows, labels: Examples, query: Rows) -> Array:
         examples = labels._replace(x=support.z)
         strength = jnp.exp(-params["log_penalty"])
-        inner = strength * chosen.apply(params["kernel"], support, support)
-        outer = strength * chosen.apply(params["kernel"], query, support)
+
+        def between(a: Rows, b: Rows) -> Array:
+            related = chosen.compare(a, b)
+            return strength * chosen.covariance(params["kernel"], related)
+
+        inner, outer = between(support, support), between(query, support)
         scores = outer @ _coefficients(inner, examples, num_classes, loss)
         scores = jnp.exp(params["log_factor"]) * scores
         return class_logits(scores, present(examples, num_classes))
