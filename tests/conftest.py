@@ -18,6 +18,12 @@ from jaxtyping import install_import_hook
 
 install_import_hook("jmeta", "beartype.beartype")
 
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    # Tests wait for compilers, not for programs: XLA's own passes are the same, the
+    # machine code is not optimised. Not by the environment, so that processes which
+    # tests start compile as users' do; where it is set to 0, so do the tests.
+    jax.config.update("jax_disable_most_optimizations", True)
+
 MOST_MAPS = 30_000
 """Of memory that a process may have before it forgets its compiled programs; Linux
 allows 65,530, and XLA dies of the next one."""
