@@ -29,6 +29,12 @@ MOST_MAPS = 30_000
 allows 65,530, and XLA dies of the next one."""
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, lest one worker wait for the other's last file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
     """Hundreds of compiled programs in one process are more than Linux lets it map."""
