@@ -91,9 +91,9 @@ def train_fewshot(
     --target died --shots 16,32 --out runs/hospitals
 
     Args:
-        algorithm: prototypical, ridge_head (R2D2), deep_ridge (molecules),
-            deep_kernel, adkf, maml, fomaml (first order), anil, meta_sgd, imaml or
-            reptile.
+        algorithm: prototypical, ridge_head (R2D2), deep_ridge (molecules), convex_head
+            (MetaOptNet), deep_kernel, adkf, neural_process, maml, fomaml (first order),
+            anil, meta_sgd, imaml or reptile.
         data: Tasks to learn from. Molecules: a folder or file of FS-Mol or MoleculeNet.
             Images: a folder or zip of CLASS/picture or GROUP/CLASS/picture, or an
             archive of MedMNIST. Tables: a file or a folder of them, with --target.

@@ -98,11 +98,11 @@ def _notes(model: FewShotModel, rows: int, classes: int) -> list[str]:
             f"The support has {rows} rows, and how sure predictions are was learnt "
             f"from supports of {seen[0]} to {seen[-1]}; probabilities may be off."
         )
-    if model.recipe.kind == "classes" and classes != model.recipe.num_classes:
+    usual = model.plan.ways or 2
+    if model.recipe.kind == "classes" and classes != usual:
         notes.append(
             f"The support has {classes} classes, and how sure predictions are was "
-            f"learnt from tasks with {model.recipe.num_classes}; probabilities may be "
-            "off."
+            f"learnt from tasks with {usual}; probabilities may be off."
         )
     return notes
 

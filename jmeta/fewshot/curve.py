@@ -26,7 +26,11 @@ def fewshot_curve(
         ("held_out_loss", "held-out tasks, calibrated", _HELD_OUT, "o-"),
     )
     for name, label, color, style in lines:
-        points = {row["step"]: row[name] for row in rows if row.get(name) is not None}
+        points = {
+            float(row["step"]): float(row[name])
+            for row in rows
+            if row.get(name) is not None
+        }
         if points:
             draw(axes[0][0], sorted(points.items()), label, color, style)
     finish(axes[0][0], "Queries of few-shot episodes", "loss per query")

@@ -14,11 +14,13 @@ import optax
 from jmeta.adjoints import first_order
 from jmeta.algorithms import (
     anil,
+    convex_head,
     deep_kernel,
     deep_tanimoto,
     imaml,
     maml,
     meta_sgd,
+    neural_process,
     prototypical,
     reptile,
     ridge_head,
@@ -27,7 +29,14 @@ from jmeta.base import MetaAlgorithm, Network
 from jmeta.data.collection import FORMS
 from jmeta.errors import InputError
 from jmeta.learners.inner import classifier, regressor
-from jmeta.networks import MLP, ConvNet, FingerprintMLP, ResidualNet, from_linen
+from jmeta.networks import (
+    MLP,
+    ConvNet,
+    FingerprintMLP,
+    ResidualNet,
+    SetEncoder,
+    from_linen,
+)
 
 __all__ = ["ALGORITHMS", "Recipe", "Row", "algorithm_of", "check_recipe", "named"]
 
@@ -155,6 +164,24 @@ def _embedded(
     return made
 
 
+def _process(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_classes: int | None,
+    stochastic: bool,
+) -> MetaAlgorithm:
+    """A conditional neural process, whose parts are as wide as is usual."""
+    return neural_process(
+        network,
+        from_linen(SetEncoder()),
+        from_linen(MLP(hidden=(128, 128), out=num_classes or 2)),
+        optimizer,
+        num_classes=num_classes,
+        stochastic=stochastic,
+    )
+
+
 ALGORITHMS: dict[str, Row] = {
     "prototypical": Row(
         _embedded(prototypical),
@@ -173,6 +200,12 @@ ALGORITHMS: dict[str, Row] = {
         forms=("fingerprint",),
         any_classes=True,
     ),
+    "convex_head": Row(
+        _embedded(convex_head, penalty=10.0),
+        "an embedding, on which a support vector machine is fitted (MetaOptNet)",
+        kinds=("classes",),
+        any_classes=True,
+    ),
     "deep_kernel": Row(
         _embedded(deep_kernel, inner_steps=0),
         "the kernel of a Gaussian process (deep kernel transfer)",
@@ -182,6 +215,10 @@ ALGORITHMS: dict[str, Row] = {
         _embedded(deep_kernel),
         "the prior of a Gaussian process's kernel, which is fitted inside a task",
         any_classes=True,
+    ),
+    "neural_process": Row(
+        _embedded(_process),
+        "to read a support and to answer from what was read",
     ),
     "maml": Row(_trained(maml, 0.1, 5), "initial weights, through second derivatives"),
     "fomaml": Row(
