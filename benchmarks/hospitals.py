@@ -65,7 +65,7 @@ class Arguments:
     data: pathlib.Path = pathlib.Path("../shared/data/tabular/heart")
     methods: tuple[str, ...] = (*methods.FLOORS, *methods.LEARNED)
     draws: int = 50
-    steps: int = 300
+    steps: int = 150
     seeds: int = 3
     plot: pathlib.Path | None = None
     json: bool = False
@@ -147,7 +147,7 @@ def run(left: str, tables: dict[str, Any], arguments: Arguments) -> dict[str, An
             scores.setdefault(name, []).append(scored(predict(tasks)))
             shuffled = scores.setdefault(f"{name}, shuffled", [])
             shuffled.append(scored(predict(control)))
-            if name == "correction":
+            if name in ("correction", "correction with trust"):
                 logs = params["network"]["correction"]
                 found = {k: round(float(np.exp(v)), 3) for k, v in logs.items()}
                 learnt.setdefault(name, []).append(found)
@@ -173,7 +173,7 @@ def gains(scores: dict[str, np.ndarray], shot: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if "correction" not in scores:
         return out
-    for name in set(methods.FLOORS) & set(scores):
+    for name in [name for name in methods.FLOORS if name in scores]:
         gained = scores["correction"].mean(0)[shot] - scores[name].mean(0)[shot]
         gained = gained[:, :3] * np.array([1.0, -1.0, -1.0])
         half = 1.96 * gained.std(axis=0, ddof=1) / len(gained) ** 0.5
@@ -192,8 +192,9 @@ def main(arguments: Arguments) -> None:
         sys.exit(f"hospitals: methods must be of {known}, not {sorted(unknown)}.")
     begin = time.process_time()
     tables = read(arguments.data)
+    asked = dataclasses.asdict(arguments)
     out: dict[str, Any] = {
-        "arguments": dataclasses.asdict(arguments),
+        "arguments": {name: asked[name] for name in ("draws", "steps", "seeds")},
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
         "hospitals": {},
@@ -213,7 +214,7 @@ def main(arguments: Arguments) -> None:
     if arguments.plot:
         draw(out, arguments.plot)
     if arguments.json:
-        print(json.dumps(out, indent=1, default=str))
+        print(json.dumps(out, indent=1))
     else:
         show(out)
 
@@ -277,7 +278,7 @@ def draw(out: dict[str, Any], path: pathlib.Path) -> None:
     grid[1, 0].set_ylabel("calibration slope")
     grid[1, 0].set_ylim(0.0, 2.0)
     figure.legend(
-        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8
     )
     figure.savefig(path, dpi=120)
 

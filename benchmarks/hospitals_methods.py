@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from jmeta.algorithms import anil, maml, prototypical, ridge_head
 from jmeta.algorithms.bilevel import bilevel
@@ -24,7 +25,6 @@ from jmeta.episodes import Bank, draw_episode, draw_episodes, make_bank
 from jmeta.learners.boosted_trees import boosted_trees
 from jmeta.learners.correction import correction
 from jmeta.learners.inner import classifier
-from jmeta.metrics import log_loss
 from jmeta.networks import MLP, from_linen
 from jmeta.tasks import Examples, Task
 from jmeta.types import Array, Key
@@ -42,13 +42,14 @@ FIXED = {
 }
 LEARNED = (
     "correction",
+    "correction with trust",
     "correction by feature",
     "maml",
     "anil",
     "ridge",
     "prototypical",
 )
-EPISODES = {"correction": 32, "correction by feature": 32}
+EPISODES = 16  # In a step of meta-training.
 
 
 class Hospitals(NamedTuple):
@@ -92,10 +93,9 @@ def prepared(train: Collection, judge: Collection) -> Hospitals:
     def loss(c: float) -> float:
         found = []
         for one in everyone:
-            probs = regression(*rows_of(train, others[one]), c)
+            model = regression(*rows_of(train, others[one]), c)
             x, y = rows_of(train, [one])
-            mask = np.ones(len(y), bool)
-            found.append(float(log_loss(probs.predict_proba(x), y, mask)))
+            found.append(float(log_loss(y, model.predict_proba(x))))
         return float(np.mean(found))
 
     best = min(INVERSE_PENALTIES, key=loss)
@@ -163,10 +163,11 @@ def _bare(tasks: Task) -> Task:
     return tasks._replace(support=support, query=query)
 
 
-def _logs(by_feature: bool) -> dict[str, Array]:
-    shapes = {"intercept": (), "slope": (), "trust": ()}
-    shapes |= {"features": (WIDTH,) if by_feature else ()}
-    return {name: jnp.zeros(shape) for name, shape in shapes.items()}
+def _logs(name: str) -> dict[str, Array]:
+    """What a correction learns, as logarithms, at first."""
+    logs = {"intercept": jnp.zeros(()), "slope": jnp.zeros(())}
+    logs["features"] = jnp.zeros((WIDTH,) if "feature" in name else ())
+    return logs | ({"trust": jnp.zeros(())} if "trust" in name else {})
 
 
 @functools.cache
@@ -176,8 +177,8 @@ def algorithm_of(name: str) -> MetaAlgorithm:
         return bilevel(
             LEARNER,
             optax.adam(0.05),
-            start=_logs("feature" in name),
-            decode=lambda logs: jax.tree.map(jnp.exp, logs),
+            start=_logs(name),
+            decode=lambda logs: {"trust": jnp.ones(())} | jax.tree.map(jnp.exp, logs),
         )
     learner = classifier(from_linen(MLP((32,), 2)), 2)
     adam = optax.adam(1e-3)
@@ -233,7 +234,7 @@ def _trainer(name: str, num_steps: int) -> Callable[..., Any]:
         tasks = draw_episodes(
             key,
             bank,
-            EPISODES.get(name, 16),
+            EPISODES,
             jnp.array(SHOTS),
             support_rows=max(SHOTS),
             query_rows=TRAIN_QUERY,
