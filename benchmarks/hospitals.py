@@ -65,7 +65,7 @@ class Arguments:
     data: pathlib.Path = pathlib.Path("../shared/data/tabular/heart")
     methods: tuple[str, ...] = (*methods.FLOORS, *methods.LEARNED)
     draws: int = 50
-    steps: int = 150
+    steps: int = 100
     seeds: int = 3
     plot: pathlib.Path | None = None
     json: bool = False

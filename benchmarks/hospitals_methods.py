@@ -32,7 +32,8 @@ from jmeta.types import Array, Key
 SHOTS = (16, 32, 64)
 WIDTH = 32
 ROWS, WINDOW = 304, 512  # The largest hospital has 303 patients.
-TRAIN_QUERY = 128
+ALL_ROWS, TRAIN_QUERY = 832, 128
+PER_ROW = ("rows", "label", "value", "x")
 INVERSE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LEARNER = correction()
 FIXED = {
@@ -109,11 +110,23 @@ def prepared(train: Collection, judge: Collection) -> Hospitals:
     judge = judge._replace(x=_wide(judge.x, pooled.decision_function(judge.x)))
     return Hospitals(
         train=train,
-        bank=make_bank(train),
-        judge=make_bank(judge),
+        bank=_bank(train, ALL_ROWS),
+        judge=_bank(judge, ROWS),
         x=train.x,
         inverse_penalty=best,
     )
+
+
+def _bank(data: Collection, length: int) -> Bank:
+    """As long whichever hospital is left out, so that programs are compiled once."""
+    bank = make_bank(data)
+
+    def longer(leaf: Array) -> Array:
+        more = length - len(leaf)
+        return jnp.pad(leaf, ((0, more),) + ((0, 0),) * (leaf.ndim - 1))
+
+    parts = {name: longer(getattr(bank, name)) for name in PER_ROW}
+    return bank._replace(**parts)
 
 
 def _wide(x: np.ndarray, odds: np.ndarray) -> np.ndarray:
@@ -216,13 +229,13 @@ def _pretrained(num_steps: int = 300) -> Callable[..., Any]:
     return jax.jit(train)
 
 
-def _all_rows(hospitals: Hospitals, length: int = 832) -> Examples:
+def _all_rows(hospitals: Hospitals) -> Examples:
     x, y = hospitals.x[hospitals.train.rows, :-1], hospitals.train.label
-    more = length - len(y)
+    more = ALL_ROWS - len(y)
     return Examples(
         x=jnp.asarray(np.pad(x, ((0, more), (0, 0)))),
         y=jnp.asarray(np.pad(y, (0, more))),
-        mask=jnp.arange(length) < len(y),
+        mask=jnp.arange(ALL_ROWS) < len(y),
     )
 
 
