@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from jmeta.algorithms import anil, maml, prototypical, ridge_head
 from jmeta.algorithms.bilevel import bilevel
@@ -24,7 +25,6 @@ from jmeta.episodes import Bank, draw_episode, draw_episodes, make_bank
 from jmeta.learners.boosted_trees import boosted_trees
 from jmeta.learners.correction import correction
 from jmeta.learners.inner import classifier
-from jmeta.metrics import log_loss
 from jmeta.networks import MLP, from_linen
 from jmeta.tasks import Examples, Task
 from jmeta.types import Array, Key
@@ -32,7 +32,8 @@ from jmeta.types import Array, Key
 SHOTS = (16, 32, 64)
 WIDTH = 32
 ROWS, WINDOW = 304, 512  # The largest hospital has 303 patients.
-TRAIN_QUERY = 128
+ALL_ROWS, TRAIN_QUERY = 832, 128
+PER_ROW = ("rows", "label", "value", "x")
 INVERSE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LEARNER = correction()
 FIXED = {
@@ -42,13 +43,14 @@ FIXED = {
 }
 LEARNED = (
     "correction",
+    "correction with trust",
     "correction by feature",
     "maml",
     "anil",
     "ridge",
     "prototypical",
 )
-EPISODES = {"correction": 32, "correction by feature": 32}
+EPISODES = 16  # In a step of meta-training.
 
 
 class Hospitals(NamedTuple):
@@ -92,10 +94,9 @@ def prepared(train: Collection, judge: Collection) -> Hospitals:
     def loss(c: float) -> float:
         found = []
         for one in everyone:
-            probs = regression(*rows_of(train, others[one]), c)
+            model = regression(*rows_of(train, others[one]), c)
             x, y = rows_of(train, [one])
-            mask = np.ones(len(y), bool)
-            found.append(float(log_loss(probs.predict_proba(x), y, mask)))
+            found.append(float(log_loss(y, model.predict_proba(x))))
         return float(np.mean(found))
 
     best = min(INVERSE_PENALTIES, key=loss)
@@ -109,11 +110,23 @@ def prepared(train: Collection, judge: Collection) -> Hospitals:
     judge = judge._replace(x=_wide(judge.x, pooled.decision_function(judge.x)))
     return Hospitals(
         train=train,
-        bank=make_bank(train),
-        judge=make_bank(judge),
+        bank=_bank(train, ALL_ROWS),
+        judge=_bank(judge, ROWS),
         x=train.x,
         inverse_penalty=best,
     )
+
+
+def _bank(data: Collection, length: int) -> Bank:
+    """As long whichever hospital is left out, so that programs are compiled once."""
+    bank = make_bank(data)
+
+    def longer(leaf: Array) -> Array:
+        more = length - len(leaf)
+        return jnp.pad(leaf, ((0, more),) + ((0, 0),) * (leaf.ndim - 1))
+
+    parts = {name: longer(getattr(bank, name)) for name in PER_ROW}
+    return bank._replace(**parts)
 
 
 def _wide(x: np.ndarray, odds: np.ndarray) -> np.ndarray:
@@ -163,10 +176,11 @@ def _bare(tasks: Task) -> Task:
     return tasks._replace(support=support, query=query)
 
 
-def _logs(by_feature: bool) -> dict[str, Array]:
-    shapes = {"intercept": (), "slope": (), "trust": ()}
-    shapes |= {"features": (WIDTH,) if by_feature else ()}
-    return {name: jnp.zeros(shape) for name, shape in shapes.items()}
+def _logs(name: str) -> dict[str, Array]:
+    """What a correction learns, as logarithms, at first."""
+    logs = {"intercept": jnp.zeros(()), "slope": jnp.zeros(())}
+    logs["features"] = jnp.zeros((WIDTH,) if "feature" in name else ())
+    return logs | ({"trust": jnp.zeros(())} if "trust" in name else {})
 
 
 @functools.cache
@@ -176,8 +190,8 @@ def algorithm_of(name: str) -> MetaAlgorithm:
         return bilevel(
             LEARNER,
             optax.adam(0.05),
-            start=_logs("feature" in name),
-            decode=lambda logs: jax.tree.map(jnp.exp, logs),
+            start=_logs(name),
+            decode=lambda logs: {"trust": jnp.ones(())} | jax.tree.map(jnp.exp, logs),
         )
     learner = classifier(from_linen(MLP((32,), 2)), 2)
     adam = optax.adam(1e-3)
@@ -215,13 +229,13 @@ def _pretrained(num_steps: int = 300) -> Callable[..., Any]:
     return jax.jit(train)
 
 
-def _all_rows(hospitals: Hospitals, length: int = 832) -> Examples:
+def _all_rows(hospitals: Hospitals) -> Examples:
     x, y = hospitals.x[hospitals.train.rows, :-1], hospitals.train.label
-    more = length - len(y)
+    more = ALL_ROWS - len(y)
     return Examples(
         x=jnp.asarray(np.pad(x, ((0, more), (0, 0)))),
         y=jnp.asarray(np.pad(y, (0, more))),
-        mask=jnp.arange(length) < len(y),
+        mask=jnp.arange(ALL_ROWS) < len(y),
     )
 
 
@@ -233,7 +247,7 @@ def _trainer(name: str, num_steps: int) -> Callable[..., Any]:
         tasks = draw_episodes(
             key,
             bank,
-            EPISODES.get(name, 16),
+            EPISODES,
             jnp.array(SHOTS),
             support_rows=max(SHOTS),
             query_rows=TRAIN_QUERY,
