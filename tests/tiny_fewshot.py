@@ -5,7 +5,8 @@ from tiny_molecules import write_fsmol
 
 from jmeta.fewshot.drawing import Plan
 from jmeta.fewshot.recipes import Recipe
-from jmeta.fewshot.sources import Options, held_out, read_tasks
+from jmeta.fewshot.sources import Options, read_tasks
+from jmeta.fewshot.splits import held_out
 from jmeta.fewshot.training import bring, train_fewshot
 
 RECIPE = Recipe(
