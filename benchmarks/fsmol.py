@@ -7,7 +7,9 @@ with one of `valid`, and evaluates on `valid`: supports of 16, 32, 64 and 128 mo
 that keep the task's share of actives, ten draws each, the rest as query. The score is
 the average precision less the query's share of actives; means and standard errors are
 over tasks. Beside each learned method stands a control whose support labels are
-shuffled, and below them the mean of their probabilities. Training goes on from `--out`
+shuffled, and below them the mean of their probabilities. With `--descriptors`, learned
+methods see those of rdkit behind the fingerprints, from the SMILES beside the files;
+they take about twenty minutes of one core, and are kept. Training goes on from `--out`
 where it was stopped, and what was evaluated is not evaluated again.
 """
 
@@ -33,17 +35,19 @@ from jax.tree_util import Partial
 from rich.console import Console
 from rich.table import Table
 
-from jmeta.algorithms import deep_tanimoto, prototypical, ridge_head
+from jmeta.algorithms import deep_kernel, deep_tanimoto, prototypical, ridge_head
 from jmeta.base import MetaAlgorithm
 from jmeta.checkpoint import Checkpoints
+from jmeta.data.collection import Collection, of_molecules, subset
 from jmeta.data.molecules import Molecules, read_molecules
+from jmeta.data.smiles import descriptors_of, edges_of, joined, levels_of, read_smiles
 from jmeta.episodes import Bank, draw_episodes, eligible, make_bank
 from jmeta.fingerprints import dense_counts
 from jmeta.networks import FingerprintMLP, from_linen
 from jmeta.tasks import bucket
 from jmeta.train import train
 
-LEARNED = ("deep_ridge", "ridge", "mahalanobis", "prototypical")
+LEARNED = ("deep_kernel", "deep_ridge", "ridge", "mahalanobis", "prototypical")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class Arguments:
       data: the folder of FS-Mol's files.
       out: where checkpoints and what was evaluated are kept.
       methods: learned ones and floors.
+      descriptors: the file where they are kept, without its suffix; none to do without.
       steps: of meta-training, of each learned method.
       tasks: episodes in a step.
       query: molecules of a training episode's query.
@@ -69,6 +74,7 @@ class Arguments:
     data: pathlib.Path = pathlib.Path("../shared/data/molecules/fsmol")
     out: pathlib.Path = pathlib.Path("fsmol-run")
     methods: tuple[str, ...] = (*FLOORS, *LEARNED)
+    descriptors: pathlib.Path | None = None
     steps: int = 2400
     tasks: int = 16
     query: int = 64
@@ -93,9 +99,45 @@ def apart(data: Molecules, judged: Molecules, path: pathlib.Path) -> np.ndarray:
     return np.array([i for i, t in enumerate(data.tasks) if target.get(t) not in taken])
 
 
-def algorithm_of(name: str, arguments: Arguments) -> MetaAlgorithm:
+def described(arguments: Arguments, split: str) -> np.ndarray:
+    """Descriptors of the molecules of a split, `(molecules, names)`."""
+    assert arguments.descriptors is not None
+    file = arguments.descriptors.with_name(f"{arguments.descriptors.name}-{split}.npy")
+    if file.exists():
+        return np.load(file, allow_pickle=False)
+    every = read_smiles(arguments.data / f"{split}_smiles.txt.xz")
+    known, places = np.unique(every, return_inverse=True)
+    told(f"descriptors of {len(known)} molecules")
+    found = descriptors_of(known.tolist())[places]
+    np.save(file, found)
+    return found
+
+
+def with_descriptors(
+    arguments: Arguments, training: Collection, judging: Collection
+) -> tuple[Collection, Collection, int]:
+    """Both with descriptors, scaled by those that are trained on; and how many."""
+    if arguments.descriptors is None:
+        return training, judging, 0
+    rows, others = (described(arguments, split) for split in ("train", "valid"))
+    edges = edges_of(rows[np.unique(training.rows)])
+    training = training._replace(x=joined(training.x, levels_of(rows, edges)))
+    judging = judging._replace(x=joined(judging.x, levels_of(others, edges)))
+    return training, judging, len(edges)
+
+
+def algorithm_of(
+    name: str, arguments: Arguments, num_descriptors: int
+) -> MetaAlgorithm:
     """A method that learns across tasks."""
-    network = from_linen(FingerprintMLP((512, 512), 256, dropout=arguments.dropout))
+    network = from_linen(
+        FingerprintMLP(
+            (512, 512),
+            256,
+            num_descriptors=num_descriptors,
+            dropout=arguments.dropout,
+        )
+    )
 
     def adam(lr: float) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(lr, arguments.steps))
@@ -108,6 +150,7 @@ def algorithm_of(name: str, arguments: Arguments) -> MetaAlgorithm:
         ),
     )
     make: dict[str, Callable[..., MetaAlgorithm]] = {
+        "deep_kernel": functools.partial(deep_kernel, kernel=deep_tanimoto()),
         "prototypical": prototypical,
         "mahalanobis": functools.partial(prototypical, metric="mahalanobis"),
         "ridge": functools.partial(ridge_head, penalty=10.0),
@@ -119,10 +162,10 @@ def algorithm_of(name: str, arguments: Arguments) -> MetaAlgorithm:
 
 
 def trained(
-    name: str, bank: Bank, arguments: Arguments
+    name: str, bank: Bank, arguments: Arguments, num_descriptors: int
 ) -> tuple[Callable[[protocol.Draws], np.ndarray], dict[str, Any]]:
     """A method after meta-training: its predictions, and what training took."""
-    algorithm = algorithm_of(name, arguments)
+    algorithm = algorithm_of(name, arguments, num_descriptors)
     draw = functools.partial(
         draw_episodes,
         num_tasks=arguments.tasks,
@@ -217,8 +260,9 @@ def evaluated(
 def check_folder(arguments: Arguments) -> None:
     """See that what the folder holds was made with the same settings."""
     settings = dataclasses.asdict(arguments)
-    for name in ("out", "methods", "json"):
+    for name in ("out", "methods", "json", "descriptors"):
         del settings[name]
+    settings["described"] = arguments.descriptors is not None
     text = json.dumps(settings, default=str)
     file = arguments.out / "settings.json"
     if file.exists() and file.read_text() != text:
@@ -236,7 +280,10 @@ def main(arguments: Arguments) -> None:
     data = read_molecules(arguments.data, "train")
     judging = read_molecules(arguments.data, "valid")
     kept = apart(data, judging, arguments.data / "target_info.csv")
-    bank, judge = make_bank(data, kept), make_bank(judging)
+    training, judged, num_descriptors = with_descriptors(
+        arguments, subset(of_molecules(data), kept), of_molecules(judging)
+    )
+    bank, judge = make_bank(training), make_bank(judged)
     out: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "machine": platform.processor() or platform.machine(),
@@ -256,7 +303,7 @@ def main(arguments: Arguments) -> None:
         if name in FLOORS:
             predict, extra = functools.partial(floor, name), {}
         else:
-            predict, extra = trained(name, bank, arguments)
+            predict, extra = trained(name, bank, arguments, num_descriptors)
         if name in LEARNED:
             control = evaluated(name, predict, judge, arguments, control=True)
             extra["shuffled"] = control["shots"]

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Only this module reads arguments."""
 
+import functools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import tyro
 from jmeta import __version__, runs, screen
 from jmeta.cli_build import build
 from jmeta.cli_evaluate import evaluate
+from jmeta.cli_fewshot import FEWSHOT, adapt
 from jmeta.cli_options import (
     Count,
     Flag,
@@ -274,6 +276,9 @@ def train(
 
     Example: jmeta train --out runs/small --tasks 200 --steps 500
 
+    Networks that adapt to a new task from a few labelled rows (molecules, images,
+    tables) are another command: jmeta train fewshot --help
+
     Args:
         out: The run's new folder: config.json, metrics.jsonl, checkpoints, the
             measured tasks, model.safetensors, learning_curve.png.
@@ -356,6 +361,7 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+app.command(adapt)
 app.command(build)
 app.command(evaluate)
 app.command(select)
@@ -369,17 +375,19 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"jmeta {__version__}")
         return
     run: Callable[..., Any] = app.cli
+    told = {
+        "prog": "jmeta",
+        "description": (
+            "Learning across tasks: which model, which settings, and why. "
+            f"This is version {__version__} (jmeta --version)."
+        ),
+    }
+    if (two := tuple(args[:2])) in FEWSHOT:
+        run = functools.partial(tyro.cli, FEWSHOT[two])
+        told, args = {"prog": " ".join(("jmeta", *two))}, args[2:]
     try:
         with heeding_sigterm():
-            run(
-                prog="jmeta",
-                description=(
-                    "Learning across tasks: which model, which settings, and why. "
-                    f"This is version {__version__} (jmeta --version)."
-                ),
-                args=args,
-                config=(tyro.conf.DisallowNone,),
-            )
+            run(args=args, config=(tyro.conf.DisallowNone,), **told)
             sys.stdout.flush()
     except InputError as error:
         _fail(str(error), EXIT_INPUT)

@@ -47,6 +47,9 @@ def evaluate(
 
     Example: jmeta evaluate meta/autosklearn-bac aslib/SAT11-HAND --report page.html
 
+    Networks that adapt to a new task from a few labelled rows are judged by another
+    command: jmeta evaluate fewshot --help
+
     Args:
         paths: Folders of meta-datasets.
         folds: official: those that come with the scenario. grouped: ten, drawn anew

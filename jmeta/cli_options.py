@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +16,12 @@ __all__ = [
     "Flag",
     "Help",
     "Kind",
+    "Names",
     "Seed",
+    "Split",
     "at_least",
     "check_seed",
+    "counts",
     "hint",
     "prepare",
     "say",
@@ -38,6 +42,14 @@ Kind = Annotated[
 ]
 Seed = Annotated[int, Help(metavar="INTEGER")]
 Count = Annotated[int, Help(metavar="COUNT")]
+Names = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    Help(metavar="NAME", help_behavior_hint="(may be given many times)"),
+]
+Split = Annotated[
+    str | None, Help(metavar="NAME", help_behavior_hint=hint("as the files say"))
+]
 
 
 def prepare() -> None:
@@ -62,6 +74,21 @@ def at_least(least: int, **counts: int) -> None:
     for name, count in counts.items():
         if count < least:
             raise InputError(f"--{name} must be at least {least}, got {count}.")
+
+
+def counts(option: str, given: Sequence[str]) -> tuple[int, ...]:
+    """Numbers apart by commas, blanks or both, each once, rising.
+
+    Raises:
+      InputError: if one is no whole number above 0, or there is none.
+    """
+    parts = [part for text in given for part in text.replace(",", " ").split()]
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(
+            f"--{option} must be whole numbers above 0, such as 16,64; got "
+            f"{' '.join(given) or 'nothing'}."
+        )
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def check_seed(seed: int) -> None:

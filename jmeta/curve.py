@@ -8,7 +8,7 @@ from typing import Any
 from jmeta.logs import MetricsLog
 from jmeta.publish import write_whole
 
-__all__ = ["learning_curve"]
+__all__ = ["draw", "figure_of", "finish", "learning_curve", "write_figure"]
 
 _KINDS = {"classes": "Targets with classes", "number": "Numeric targets"}
 _REGRET_UNITS = {
@@ -36,7 +36,8 @@ def _curves(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], Curve]:
     return {place: sorted(curve.items()) for place, curve in points.items()}
 
 
-def _draw(axes: Any, curve: Curve, label: str, color: str, style: str = "-") -> None:
+def draw(axes: Any, curve: Curve, label: str, color: str, style: str = "-") -> None:
+    """Draw one curve; few points, or the style "o-", are marked."""
     marker = "o" if style == "o-" or len(curve) < 12 else ""
     steps, values = zip(*curve)
     style = "-" if style == "o-" else style
@@ -45,7 +46,8 @@ def _draw(axes: Any, curve: Curve, label: str, color: str, style: str = "-") -> 
     )
 
 
-def _finish(axes: Any, title: str, label: str) -> None:
+def finish(axes: Any, title: str, label: str) -> None:
+    """Give a panel its title, its axes and its legend; say so if it is empty."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, loc="left", fontsize=11)
@@ -79,15 +81,37 @@ def _panels(axes: Any, curves: dict[tuple[str, str, str], Curve], kind: str) -> 
     for name, label, color, style in lines:
         curve = curves.get((kind, "learn candidates", name))
         if curve:
-            _draw(choice, curve, label, color, style)
+            draw(choice, curve, label, color, style)
     if choice.lines:
         choice.set_ylim(bottom=min(0.0, choice.get_ylim()[0]))
     named = _KINDS.get(kind, kind)
-    _finish(choice, f"{named}: choosing a candidate", _REGRET_UNITS.get(kind, "regret"))
+    finish(choice, f"{named}: choosing a candidate", _REGRET_UNITS.get(kind, "regret"))
     curve = curves.get((kind, "learn through training", "loss"))
     if curve:
-        _draw(settings, curve, "meta-optimizer, through training", _OPTIMIZER)
-    _finish(settings, f"{named}: proposing settings", _LOSS_UNITS.get(kind, "loss"))
+        draw(settings, curve, "meta-optimizer, through training", _OPTIMIZER)
+    finish(settings, f"{named}: proposing settings", _LOSS_UNITS.get(kind, "loss"))
+
+
+def figure_of(rows: int, columns: int) -> tuple[Any, Any]:
+    """An empty figure, and its panels as an array `(rows, columns)`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * columns, 0.6 + 3.9 * rows), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.12)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def write_figure(figure: Any, path: str | os.PathLike[str], title: str) -> None:
+    """Write a figure as one PNG that is there whole or not at all."""
+    figure.suptitle(title, x=0.015, ha="left", fontweight="bold")
+    buffer = io.BytesIO()
+    # Without the version of the drawing library the same run gives the same file.
+    figure.canvas.print_png(buffer, metadata={"Software": None})
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
 
 
 def learning_curve(
@@ -104,22 +128,10 @@ def learning_curve(
       metrics_path: the run's `metrics.jsonl`; it need not exist.
       png_path: of the picture; folders above it are made.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     curves = _curves(MetricsLog(metrics_path).read())
     found = {kind for kind, stage, _ in curves if stage.startswith("learn")}
     kinds = [kind for kind in _KINDS if kind in found] or ["classes"]
-    figure = Figure(figsize=(11, 0.6 + 3.9 * len(kinds)), dpi=150)
-    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.12)
-    canvas = FigureCanvasAgg(figure)
-    grid = figure.subplots(len(kinds), 2, squeeze=False)
+    figure, grid = figure_of(len(kinds), 2)
     for axes, kind in zip(grid, kinds):
         _panels(axes, curves, kind)
-    figure.suptitle("Meta-training", x=0.015, ha="left", fontweight="bold")
-    buffer = io.BytesIO()
-    # Without the version of the drawing library the same run gives the same file.
-    canvas.print_png(buffer, metadata={"Software": None})
-    path = pathlib.Path(png_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    write_figure(figure, png_path, "Meta-training")

@@ -5,6 +5,8 @@ outside the mask may hold anything. `SCORES` lists, for each kind of target, wha
 computed and in which direction it is better.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
@@ -16,12 +18,15 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "PROBABILITY_FLOOR",
     "SCORES",
+    "CalibrationLine",
     "auc",
     "balanced_accuracy",
     "brier",
     "calibration_error",
+    "calibration_line",
     "log_loss",
     "mae",
+    "observed_expected",
     "r2",
     "rmse",
     "score_all",
@@ -152,6 +157,86 @@ def calibration_error(
     bins = jax.nn.one_hot(place, num_bins, dtype=probs.dtype) * mask[:, None]
     gaps = jnp.abs((confidence - right) @ bins)
     return jnp.sum(gaps) / jnp.maximum(jnp.sum(mask), 1)
+
+
+class CalibrationLine(NamedTuple):
+    """The log odds that outcomes have as a line in the log odds that were predicted.
+
+    Attributes:
+      slope: 1 is calibrated; below it, risks are too extreme.
+      intercept: of the same line.
+      in_the_large: the intercept where the slope is held at 1: 0 is calibrated; above
+        it, risks are too low.
+    """
+
+    slope: Float[Array, ""]
+    intercept: Float[Array, ""]
+    in_the_large: Float[Array, ""]
+
+
+def calibration_line(
+    probs: Float[Array, "n 2"], labels: Int[Array, " n"], mask: Bool[Array, " n"]
+) -> CalibrationLine:
+    """Slope and intercepts of a logistic regression of the outcome on its log odds.
+
+    All are 0 where only one class is present; the slope is 0 where all predictions are
+    equal. Where the log odds separate the classes the slope has no limit, and a large
+    finite one is told.
+
+    Source: Van Calster et al., 2019, https://doi.org/10.1186/s12916-019-1466-7.
+    """
+    labels = _safe_labels(labels, mask)
+    y = labels.astype(probs.dtype)
+    clipped = jnp.log(jnp.clip(probs, PROBABILITY_FLOOR, 1.0))
+    odds = jnp.where(mask, clipped[:, 1] - clipped[:, 0], 0.0)
+    both = (_mean(y, mask) > 0) & (_mean(1.0 - y, mask) > 0)
+    mean = _mean(odds, mask)
+    spread = jnp.sqrt(_mean(jnp.square(odds - mean), mask))
+    varies = spread > 1e-5 * (1.0 + jnp.abs(mean))
+    unit = jnp.where(varies, (odds - mean) / jnp.where(varies, spread, 1.0), 0.0)
+    ones = jnp.ones_like(odds)
+    start = jnp.zeros(2, probs.dtype)
+    line = _logistic(jnp.stack([ones, unit], axis=1), 0.0 * odds, y, mask, start)
+    large = _logistic(ones[:, None], odds, y, mask, start[:1])
+    slope = line[1] / jnp.where(varies, spread, 1.0)
+    found = CalibrationLine(
+        slope=slope, intercept=line[0] - slope * mean, in_the_large=large[0]
+    )
+    return CalibrationLine(*(jnp.where(both, value, 0.0) for value in found))
+
+
+def _logistic(x: Array, offset: Array, y: Array, mask: Array, weights: Array) -> Array:
+    """Weights of the smallest mean log loss, by Newton's method with a line search.
+
+    A penalty too small to be seen keeps them finite.
+    """
+    ridge = 1e-6 * jnp.eye(x.shape[1], dtype=x.dtype)
+    steps = jnp.asarray([1.0, 0.3, 0.1, 0.01, 0.0], x.dtype)
+
+    def loss(weights: Array) -> Array:
+        odds = offset + x @ weights
+        each = jax.nn.softplus(odds) - y * odds
+        return _mean(each, mask) + 0.5 * weights @ ridge @ weights
+
+    def body(weights: Array, _: None) -> tuple[Array, None]:
+        probs = jax.nn.sigmoid(offset + x @ weights)
+        count = jnp.maximum(jnp.sum(mask), 1)
+        rows = jnp.where(mask, probs * (1.0 - probs), 0.0) / count
+        pull = jnp.where(mask, probs - y, 0.0) @ x / count + ridge @ weights
+        move = -jnp.linalg.solve((x * rows[:, None]).T @ x + ridge, pull)
+        losses = jax.vmap(lambda step: loss(weights + step * move))(steps)
+        return weights + steps[jnp.argmin(losses)] * move, None
+
+    return jax.lax.scan(body, weights, length=25)[0]
+
+
+def observed_expected(
+    probs: Float[Array, "n 2"], labels: Int[Array, " n"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    """How many rows are of class 1, over how many should be; 1 is calibrated."""
+    observed = _mean(_safe_labels(labels, mask).astype(probs.dtype), mask)
+    expected = _mean(probs[:, 1], mask)
+    return observed / jnp.maximum(expected, PROBABILITY_FLOOR)
 
 
 def rmse(

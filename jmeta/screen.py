@@ -13,6 +13,7 @@ __all__ = [
     "show_evaluation",
     "show_importance",
     "show_recommendation",
+    "show_table",
 ]
 
 
@@ -201,7 +202,7 @@ def show_advice(made: Mapping[str, Any]) -> None:
             out.print(f"Why, and not {one['compared_with']}: {why}.", markup=False)
         for told in words.warnings(made, one):
             out.print(f"Note: {told}", markup=False)
-        _show_table(words.neighbours(made, one))
+        show_table(words.neighbours(made, one))
 
 
 def show_importance(made: Mapping[str, Any]) -> None:
@@ -210,10 +211,10 @@ def show_importance(made: Mapping[str, Any]) -> None:
 
     for told in words.about(made):
         console().print(told, markup=False)
-    _show_table(words.importances(made))
+    show_table(words.importances(made))
 
 
-def _show_table(content: Any) -> None:
+def show_table(content: Any) -> None:
     """Print a table of a page (`jmeta.page.Table`)."""
     from rich import box
     from rich.markup import escape

@@ -21,6 +21,7 @@ from jax.tree_util import Partial
 from jmeta.base import MetaAlgorithm
 from jmeta.logs import Metrics, MetricsLog
 from jmeta.parallel import replicated
+from jmeta.prefetch import prefetched
 from jmeta.types import Key
 
 __all__ = ["Interrupted", "MetricsLog", "train"]
@@ -85,25 +86,34 @@ def _names(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _program(algorithm: MetaAlgorithm, steps_per_call: int) -> Callable[..., Any]:
-    """The compiled call: `(state, key, sampler, first, stop) -> (state, infos)`."""
+    """The compiled call: `(state, key, source, first, stop) -> (state, infos)`.
 
-    def one(state: Any, key: Key, sampler: Any, step: Any) -> tuple[Any, Any]:
+    The source draws a step's tasks, if it is callable, or holds those of all steps.
+    """
+
+    def one(
+        state: Any, key: Key, source: Any, first: Any, step: Any
+    ) -> tuple[Any, Any]:
         task_key, step_key = jax.random.split(jax.random.fold_in(key, step))
-        return algorithm.step(step_key, state, sampler(task_key))
+        if callable(source):
+            tasks = source(task_key)
+        else:
+            tasks = jax.tree.map(lambda leaf: leaf[step - first], source)
+        return algorithm.step(step_key, state, tasks)
 
     # A loop to a traced `stop`, not a scan: a shorter last call is the same program.
     @functools.partial(jax.jit, donate_argnums=0)
     def run(
-        state: Any, key: Key, sampler: Any, first: Any, stop: Any
+        state: Any, key: Key, source: Any, first: Any, stop: Any
     ) -> tuple[Any, Any]:
         infos = jax.tree.map(
             lambda leaf: jnp.zeros((steps_per_call, *leaf.shape), leaf.dtype),
-            jax.eval_shape(one, state, key, sampler, first)[1],
+            jax.eval_shape(one, state, key, source, first, first)[1],
         )
 
         def body(step: Any, carry: Any) -> Any:
             state, infos = carry
-            state, info = one(state, key, sampler, step)
+            state, info = one(state, key, source, first, step)
             place = step - first
             infos = jax.tree.map(lambda a, b: a.at[place].set(b), infos, info)
             return state, infos
@@ -130,12 +140,13 @@ def _check(infos: list[tuple[str, np.ndarray]], first: int, kept: str) -> None:
 
 def train(
     algorithm: MetaAlgorithm,
-    sample_tasks: Callable[[Key], Any],
+    sample_tasks: Callable[[Key], Any] | None,
     key: Key,
     *,
     num_steps: int,
     steps_per_call: int = 50,
     init_tasks: Any = None,
+    host_tasks: Callable[[int], Any] | None = None,
     state: Any = None,
     checkpoints: Saver | None = None,
     checkpoint_every: int = 1000,
@@ -149,12 +160,15 @@ def train(
       algorithm: what is trained.
       sample_tasks: `(key) -> tasks`, traced: it draws one step's tasks on the device.
         Data that it draws from is best bound by `jax.tree_util.Partial(draw, data)`,
-        which keeps it out of the compiled program.
+        which keeps it out of the compiled program. None where `host_tasks` does.
       key: the run's key; a resumed run must use the same one.
       num_steps: of the whole run, those before a checkpoint included.
       steps_per_call: steps between two looks of the host; part of no result.
       init_tasks: what `algorithm.init` sees, such as all training tasks; None for
-        one draw of `sample_tasks`.
+        one draw of `sample_tasks`, or the `host_tasks` of step 0.
+      host_tasks: `(step) -> tasks` of NumPy arrays, instead of `sample_tasks`. They
+        depend on nothing but the step, and those of the next call are prepared in a
+        thread while the device computes; `steps_per_call` says how many are held.
       state: where to start instead of `algorithm.init`; it is not consumed.
       checkpoints: resumed from if it holds one, and written to. None keeps nothing.
       checkpoint_every: steps between checkpoints, at least; they come after a call.
@@ -168,7 +182,7 @@ def train(
       The state after the last step.
 
     Raises:
-      ValueError: if a number of steps is below 1.
+      ValueError: if a number of steps is below 1, or tasks come from two sources.
       FloatingPointError: if the loss is not finite; the last checkpoint is kept.
       Interrupted: on Ctrl-C or SIGTERM, after the state was saved.
     """
@@ -177,11 +191,19 @@ def train(
             "train: num_steps, steps_per_call and checkpoint_every must be at least "
             f"1, got {num_steps}, {steps_per_call} and {checkpoint_every}."
         )
+    if (sample_tasks is None) == (host_tasks is None):
+        raise ValueError("train: needs sample_tasks or host_tasks, and not both.")
     init_key, key = jax.random.split(key)
 
-    # Arrays in a `Partial` are arguments of the program, not constants inside it.
-    bound = isinstance(sample_tasks, Partial)
-    sampler = sample_tasks if bound else Partial(sample_tasks)
+    sampler: Any = None
+    if host_tasks is not None:
+        a_step = host_tasks(0)
+        init_tasks = a_step if init_tasks is None else init_tasks
+    else:
+        # Arrays in a `Partial` are arguments of the program, not constants inside it.
+        bound = isinstance(sample_tasks, Partial)
+        sampler = sample_tasks if bound else Partial(sample_tasks)
+        a_step = jax.eval_shape(sampler, key)
 
     def start(key: Key, sampler: Any, tasks: Any) -> Any:
         return algorithm.init(key, sampler(key) if tasks is None else tasks)
@@ -204,7 +226,7 @@ def train(
         progress({"step": step})
 
     run = _program(algorithm, steps_per_call)
-    drawn = jax.tree.leaves(jax.eval_shape(sampler, key))
+    drawn = jax.tree.leaves(a_step)
     num_tasks = drawn[0].shape[0] if drawn and drawn[0].shape else 1
     saved = step
     metrics: Metrics = {}
@@ -215,11 +237,16 @@ def train(
             checkpoints.save(step, state, metrics)
             saved = step
 
-    with _signals() as received:
+    with _signals() as received, contextlib.ExitStack() as open_until_done:
+        source = lambda _: sampler  # noqa: E731
+        if host_tasks is not None:
+            source = open_until_done.enter_context(
+                prefetched(host_tasks, num_steps, steps_per_call)
+            )
         while step < num_steps and not received:
             begin = time.perf_counter()
             stop = min(step + steps_per_call, num_steps)
-            state, infos = run(state, key, sampler, step, stop)
+            state, infos = run(state, key, source(step), step, stop)
             host = [
                 (name, np.asarray(leaf)[: stop - step]) for name, leaf in _names(infos)
             ]

@@ -13,6 +13,8 @@ from jmeta.algorithms import (
     MetaSettings,
     anil,
     bilevel,
+    convex_head,
+    deep_kernel,
     ensemble,
     imaml,
     maml,
@@ -20,6 +22,7 @@ from jmeta.algorithms import (
     meta_optimizer,
     meta_regression,
     meta_sgd,
+    neural_process,
     prototypical,
     reptile,
     ridge_head,
@@ -31,6 +34,7 @@ from jmeta.networks import (
     MLP,
     MetaClassifier,
     MetaOptimizer,
+    SetEncoder,
     default_units,
     from_linen,
 )
@@ -223,6 +227,18 @@ cases = [
             two_clouds,
             lambda tasks: tasks,
         )
-        for make in (prototypical, ridge_head)
+        for make in (prototypical, ridge_head, deep_kernel, convex_head)
+    ),
+    Case(
+        "neural_process",
+        neural_process(
+            from_linen(MLP(hidden=(16,), out=4)),
+            from_linen(SetEncoder(hidden=(16,), out=4)),
+            from_linen(MLP(hidden=(16,), out=2)),
+            optax.adam(0.03),
+            micro_batch=2,
+        ),
+        two_clouds,
+        lambda tasks: tasks,
     ),
 ]

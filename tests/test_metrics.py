@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
 
 from jmeta import metrics
 
@@ -54,6 +55,56 @@ def test_calibration_error_is_the_gap_worked_out_by_hand():
     labels = jnp.asarray([0, 1, 0, 0])
     error = metrics.calibration_error(probs, labels, jnp.ones(4, bool))
     np.testing.assert_allclose(error, 0.5 * 0.4 + 0.5 * 0.4, rtol=1e-5)
+
+
+_line = jax.jit(metrics.calibration_line)
+_ratio = jax.jit(metrics.observed_expected)
+
+
+def _padded(p, y, mask=True):
+    """Risks and outcomes as 90 rows, of which the rest is garbage."""
+    probs, labels = np.full((90, 2), np.nan, np.float32), np.full(90, 7, np.int32)
+    probs[: len(p)] = np.stack([1.0 - np.asarray(p), p], axis=1)
+    labels[: len(y)] = y
+    return probs, labels, (np.arange(90) < len(p)) & mask
+
+
+def test_the_calibration_line_of_two_predictions_is_that_through_their_shares():
+    # Odds 1/3 for 10 rows, 2 of them sick; 3 for 10 rows, 6 sick: log odds -log 4 at
+    # -log 3 and log 1.5 at log 3. The line through both, by hand.
+    line = _line(
+        *_padded(np.repeat([0.25, 0.75], 10), np.repeat([1, 0, 1, 0], [2, 8, 6, 4]))
+    )
+    slope = (np.log(1.5) + np.log(4.0)) / (2.0 * np.log(3.0))
+    np.testing.assert_allclose(line.slope, slope, rtol=1e-3)
+    np.testing.assert_allclose(
+        line.intercept, np.log(1.5) - slope * np.log(3.0), rtol=1e-3
+    )
+
+
+def test_the_calibration_line_equals_an_unpenalised_logistic_regression():
+    probs, labels, mask = _classes(2, seed=3)
+    line = _line(probs, labels, mask)
+    odds = np.log(probs[mask, 1] / probs[mask, 0])
+    fit = LogisticRegression(C=np.inf, tol=1e-8).fit(odds[:, None], labels[mask])
+    np.testing.assert_allclose(line.slope, fit.coef_[0, 0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(line.intercept, fit.intercept_[0], rtol=1e-3, atol=1e-4)
+    # With the intercept in the large, as many are expected as are observed.
+    shifted = 1.0 / (1.0 + np.exp(-odds - np.asarray(line.in_the_large)))
+    np.testing.assert_allclose(shifted.mean(), labels[mask].mean(), rtol=1e-5)
+    wanted = labels[mask].mean() / probs[mask, 1].mean()
+    np.testing.assert_allclose(_ratio(probs, labels, mask), wanted, rtol=1e-5)
+
+
+def test_degenerate_calibration_lines_are_finite():
+    both = [0, 0, 1, 1]
+    flat = _line(*_padded([0.2] * 4, both))
+    assert flat.slope == 0
+    np.testing.assert_allclose(flat.in_the_large, np.log(4.0), rtol=1e-4)
+    separated = _line(*_padded([0.0, 0.1, 0.2, 1.0], both))
+    assert 10 < separated.slope < 1e4 and np.isfinite(separated).all()
+    assert _line(*_padded([0.1, 0.2, 0.3, 0.4], [1] * 4)) == (0, 0, 0)
+    assert _line(*_padded([0.1, 0.2, 0.3, 0.4], both, mask=False)) == (0, 0, 0)
 
 
 def test_number_scores_equal_scikit_learns():

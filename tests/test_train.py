@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from typing import NamedTuple
 
 import jax
@@ -215,3 +216,52 @@ def test_the_loop_imports_neither_flax_nor_orbax():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "[]"
+
+
+def host_draw(step):
+    return np.random.default_rng((3, step)).normal(size=(4, 3)).astype(np.float32)
+
+
+def test_tasks_of_the_host_are_those_of_each_step_and_a_resumed_run_is_equal(tmp_path):
+    asked = []
+
+    def noted(step):
+        asked.append((step, threading.current_thread() is threading.main_thread()))
+        return host_draw(step)
+
+    whole = train(walk(), None, KEY, host_tasks=noted, num_steps=11, steps_per_call=4)
+    # The first once more, for its shapes; all others in a thread, each once.
+    assert asked == [(0, True)] + [(step, False) for step in range(11)]
+    checkpoints = Checkpoints(tmp_path / "run")
+    options = {"host_tasks": host_draw, "steps_per_call": 4, "checkpoints": checkpoints}
+
+    def stop(metrics):
+        if metrics["step"] == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(walk(), None, KEY, num_steps=11, log=stop, **options)
+    resumed = train(walk(), None, KEY, num_steps=11, **options)
+    checkpoints.close()
+    equal(whole, resumed)
+    # By hand: the same steps, one after another.
+    init_key, key = jax.random.split(KEY)
+    state = walk().init(init_key, host_draw(0))
+    for step in range(11):
+        step_key = jax.random.split(jax.random.fold_in(key, step))[1]
+        state, _ = walk().step(step_key, state, host_draw(step))
+    np.testing.assert_allclose(whole.params, state.params, rtol=1e-5)
+
+
+def test_what_fails_on_the_host_is_raised_and_two_sources_are_refused():
+    def fails(step):
+        if step == 5:
+            raise OSError("the disk is gone")
+        return host_draw(step)
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(walk(), None, KEY, host_tasks=fails, num_steps=9, steps_per_call=2)
+    for sample in (None, draw):
+        host = None if sample is None else host_draw
+        with pytest.raises(ValueError, match="sample_tasks or host_tasks, and not bo"):
+            train(walk(), sample, KEY, host_tasks=host, num_steps=1)

@@ -2,6 +2,8 @@
 
 from jmeta.algorithms.anil import anil
 from jmeta.algorithms.bilevel import bilevel
+from jmeta.algorithms.convex_head import convex_head
+from jmeta.algorithms.deep_kernel import deep_kernel
 from jmeta.algorithms.ensemble import EnsembleState, ensemble
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState
 from jmeta.algorithms.fingerprint_kernel import deep_tanimoto
@@ -27,6 +29,7 @@ from jmeta.algorithms.meta_regression import (
     meta_regression,
 )
 from jmeta.algorithms.meta_sgd import meta_sgd
+from jmeta.algorithms.neural_process import neural_process
 from jmeta.algorithms.persistent_evolution import (
     PersistentInfo,
     PersistentState,
@@ -55,6 +58,8 @@ __all__ = [
     "PersistentState",
     "anil",
     "bilevel",
+    "convex_head",
+    "deep_kernel",
     "deep_tanimoto",
     "ensemble",
     "fit_scaler",
@@ -64,6 +69,7 @@ __all__ = [
     "meta_optimizer",
     "meta_regression",
     "meta_sgd",
+    "neural_process",
     "persistent_evolution",
     "prototypical",
     "query_loss",

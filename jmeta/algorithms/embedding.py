@@ -16,11 +16,15 @@ from jaxtyping import Float
 from jmeta.algorithms.episodic import EpisodicInfo, EpisodicState, followed
 from jmeta.algorithms.micro_batches import check_micro_batch, finite_or_zero, summed
 from jmeta.base import MetaAlgorithm, Network
+from jmeta.gaussian import Gaussian, negative_log_likelihood
 from jmeta.learners.common import clean
 from jmeta.tasks import Examples, Task
 from jmeta.types import Array, Key, Params
 
-__all__ = ["Head", "Rows", "embedding"]
+__all__ = ["Head", "Prediction", "Rows", "embedding"]
+
+Prediction = Array | Gaussian
+"""Log probabilities of classes, means of numbers, or distributions of numbers."""
 
 
 class Rows(NamedTuple):
@@ -39,18 +43,21 @@ class Head(NamedTuple):
     """What is done inside a task with rows that are embedded.
 
     Attributes:
-      init: `size of an embedding -> params`.
+      init: `(key, size of an embedding) -> params`.
       apply: `(params, support rows, support, query rows) -> log probabilities (m,
-        classes)`, or means `(m,)`.
+        classes)`, means `(m,)`, or a `Gaussian` for numbers with an uncertainty.
     """
 
-    init: Callable[[int], Params]
-    apply: Callable[[Params, Rows, Examples, Rows], Array]
+    init: Callable[[Key, int], Params]
+    apply: Callable[[Params, Rows, Examples, Rows], Prediction]
 
 
-def _loss(outputs: Array, query: Examples) -> Array:
-    """Mean over the query: log loss of log probabilities, squared error of means."""
-    if outputs.ndim == 2:
+def _loss(outputs: Prediction, query: Examples) -> Array:
+    """Mean over the query: log loss of log probabilities, squared error of means,
+    negative log likelihood of Gaussians."""
+    if isinstance(outputs, Gaussian):
+        each = negative_log_likelihood(outputs, query.y)
+    elif outputs.ndim == 2:
         truth = jnp.take_along_axis(outputs, query.y[:, None], axis=1)[:, 0]
         each = -truth
     else:
@@ -92,7 +99,9 @@ def embedding(
         counted = jnp.ones(len(x), bool)
         weights = network.init(key, x, counted)
         size = jax.eval_shape(network.apply, weights, x, counted).shape[-1]
-        params = {"network": weights, "head": head.init(size)}
+        # Not a split: a network starts alike, whatever head is put on it.
+        head_params = head.init(jax.random.fold_in(key, 1), size)
+        params = {"network": weights, "head": head_params}
         return EpisodicState(params=params, opt_state=optimizer.init(params))
 
     def embed(weights: Params, task: Task, key: Key | None) -> Array:
@@ -102,7 +111,7 @@ def embedding(
         extra = {} if key is None else {"key": key}
         return network.apply(weights, x, counted, **extra)
 
-    def answer(head_params: Params, z: Array, task: Task) -> Array:
+    def answer(head_params: Params, z: Array, task: Task) -> Prediction:
         count = len(task.support.mask)
         support = Rows(z=z[:count], x=task.support.x)
         query = Rows(z=z[count:], x=task.query.x)
@@ -146,7 +155,7 @@ def embedding(
         sums = summed(who, batch_sums, batch, micro_batch)
         return followed(optimizer, state, sums, num_tasks)
 
-    def predict(params: Params, task: Task) -> Array:
+    def predict(params: Params, task: Task) -> Prediction:
         task = cleaned(task)
         z = embed(params["network"], task, None)
         return answer(params["head"], z, task)

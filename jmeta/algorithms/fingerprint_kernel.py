@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.algorithms.embedding import Rows
-from jmeta.algorithms.ridge_head import Kernel
+from jmeta.algorithms.row_kernel import Kernel, gaussian_kernel
 from jmeta.fingerprints import dense_counts, tanimoto
 from jmeta.types import Array, Params
 
@@ -16,22 +16,24 @@ def deep_tanimoto(num_bits: int = 2048) -> Kernel:
 
     Both heights are learnt, and the width of the Gaussian.
     """
+    deep = gaussian_kernel()
 
     def init(size: int) -> Params:
-        del size
-        zero = jnp.zeros(())
-        return {"log_deep": zero, "log_tanimoto": zero - 1.0, "log_width": zero}
+        return {**deep.init(size), "log_tanimoto": jnp.zeros(()) - 1.0}
 
     def counts(x: Array) -> Array:
         # Roots make it the share of common entries where all counts are alike.
         return dense_counts(x.at[..., 1].set(jnp.sqrt(x[..., 1])), num_bits)
 
-    def apply(params: Params, a: Rows, b: Rows) -> Array:
-        away = jnp.sum(a.z * a.z, axis=1)[:, None] + jnp.sum(b.z * b.z, axis=1)
-        squared = jnp.maximum(away - 2.0 * a.z @ b.z.T, 0.0) / a.z.shape[1]
-        deep = jnp.exp(-0.5 * squared * jnp.exp(-2.0 * params["log_width"]))
+    def compare(a: Rows, b: Rows) -> tuple[Array, Array]:
         near = tanimoto(counts(a.x), counts(b.x))
-        heights = jnp.exp(params["log_deep"]), jnp.exp(params["log_tanimoto"])
-        return heights[0] * deep + heights[1] * jax.lax.stop_gradient(near)
+        return deep.compare(a, b), jax.lax.stop_gradient(near)
 
-    return Kernel(init=init, apply=apply)
+    def covariance(params: Params, related: tuple[Array, Array]) -> Array:
+        squared, near = related
+        return deep.covariance(params, squared) + jnp.exp(params["log_tanimoto"]) * near
+
+    def variance(params: Params, rows: Rows) -> Array:
+        return deep.variance(params, rows) + jnp.exp(params["log_tanimoto"])
+
+    return Kernel(init, compare, covariance, variance)

@@ -13,7 +13,7 @@ from jmeta.algorithms.embedding import Head, Rows, embedding
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import class_logits, one_hot, present
 from jmeta.tasks import Examples
-from jmeta.types import Array, Params
+from jmeta.types import Array, Key, Params
 
 __all__ = ["class_distances", "prototypical"]
 
@@ -93,8 +93,8 @@ def prototypical(
             f"got {metric!r} and {num_classes}."
         )
 
-    def init(size: int) -> Params:
-        del size  # The factor is one number.
+    def init(key: Key, size: int) -> Params:
+        del key, size  # The factor is one number, and starts at one.
         return {"log_factor": jnp.zeros(())}
 
     def apply(params: Params, support: Rows, labels: Examples, query: Rows) -> Array:

@@ -5,37 +5,18 @@ beside the embedding's own it is a deep kernel, as in Patacchiola et al., 2020,
 https://arxiv.org/abs/1910.05199.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float
 
 from jmeta.algorithms.embedding import Head, Rows, embedding
+from jmeta.algorithms.row_kernel import Kernel, linear_kernel
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.learners.common import class_logits, one_hot, present
 from jmeta.tasks import Examples
-from jmeta.types import Array, Params
+from jmeta.types import Array, Key, Params
 
-__all__ = ["Kernel", "dual_ridge", "linear_kernel", "ridge_head"]
-
-
-class Kernel(NamedTuple):
-    """A covariance between rows that is learnt.
-
-    Attributes:
-      init: `size of an embedding -> params`.
-      apply: `(params, rows (n), rows (m)) -> (n, m)`.
-    """
-
-    init: Callable[[int], Params]
-    apply: Callable[[Params, Rows, Rows], Array]
-
-
-def linear_kernel() -> Kernel:
-    """The product of embeddings, as R2D2 has it."""
-    return Kernel(init=lambda _: {}, apply=lambda _, a, b: a.z @ b.z.T)
+__all__ = ["dual_ridge", "ridge_head"]
 
 
 def dual_ridge(
@@ -102,7 +83,8 @@ def ridge_head(
         )
     chosen = linear_kernel() if kernel is None else kernel
 
-    def init(size: int) -> Params:
+    def init(key: Key, size: int) -> Params:
+        del key  # Nothing is drawn.
         return {
             "kernel": chosen.init(size),
             "log_penalty": jnp.log(jnp.asarray(penalty, jnp.float32)),
@@ -110,8 +92,10 @@ def ridge_head(
         }
 
     def apply(params: Params, support: Rows, labels: Examples, query: Rows) -> Array:
-        inner = chosen.apply(params["kernel"], support, support)
-        outer = chosen.apply(params["kernel"], query, support)
+        def between(a: Rows, b: Rows) -> Array:
+            return chosen.covariance(params["kernel"], chosen.compare(a, b))
+
+        inner, outer = between(support, support), between(query, support)
         strength = jnp.exp(params["log_penalty"])
         if num_classes is None:
             targets = labels.y[:, None]

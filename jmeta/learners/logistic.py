@@ -37,10 +37,19 @@ def _gradient(
     x: Float[Array, "n features"],
     penalty: Float[Array, " features"],
     wanted: Targets,
+    offset: Float[Array, "n outputs"] | None,
 ) -> Float[Array, "features outputs"]:
-    probs = probabilities(x @ weights, wanted.present)
+    probs = probabilities(_logits(x, weights, offset), wanted.present)
     residual = wanted.rows[:, None] * (wanted.hot - probs)
     return penalty[:, None] * weights - x.T @ residual
+
+
+def _logits(
+    x: Float[Array, "n features"],
+    weights: Float[Array, "features outputs"],
+    offset: Float[Array, "n outputs"] | None,
+) -> Float[Array, "n outputs"]:
+    return x @ weights if offset is None else offset + x @ weights
 
 
 def _hessian(
@@ -135,6 +144,7 @@ def solve(
     x: Float[Array, "n features"],
     penalty: Float[Array, " features"],
     wanted: Targets,
+    offset: Float[Array, "n outputs"] | None = None,
 ) -> Float[Array, "features outputs"]:
     """Weights minimising `sum cross-entropy + sum_j penalty_j / 2 |W_j|^2`.
 
@@ -142,6 +152,7 @@ def solve(
       x: features, zeros in rows that do not count; an intercept is a column of ones.
       penalty: of each feature's weights; 0 for the intercept.
       wanted: the targets.
+      offset: logits that those of the weights are added to; None for zeros.
     """
     # Steps need not be exact, only the last of them.
     inverse = _solver(x, penalty, wanted, tol=1e-2, max_steps=40)
@@ -160,21 +171,22 @@ def solve(
         )
 
     start = jnp.zeros((x.shape[1], wanted.hot.shape[-1]), x.dtype)
-    return minimise(direction, start, wanted)
+    return minimise(direction, start, wanted, logits=offset)
 
 
 @solve.defjvp
 def _solve_jvp(primals, tangents):
-    x, penalty, wanted = primals
-    weights = solve(x, penalty, wanted)
+    x, penalty, wanted, offset = primals
+    weights = solve(x, penalty, wanted, offset)
     _, moved = jax.jvp(
-        lambda x, penalty: _gradient(weights, x, penalty, wanted),
-        (x, penalty),
-        tangents[:2],
+        lambda x, penalty, offset: _gradient(weights, x, penalty, wanted, offset),
+        (x, penalty, offset),
+        (tangents[0], tangents[1], tangents[3]),
     )
     tol = 1e-6 if x.dtype == jnp.float32 else 1e-12
     inverse = _solver(x, penalty, wanted, tol=tol, max_steps=200)
-    return weights, -inverse(probabilities(x @ weights, wanted.present), moved)
+    probs = probabilities(_logits(x, weights, offset), wanted.present)
+    return weights, -inverse(probs, moved)
 
 
 def logistic(num_classes: int) -> Learner:

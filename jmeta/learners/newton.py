@@ -141,9 +141,10 @@ def minimise(
     weights: Any,
     wanted: Targets,
     *,
+    logits: Array | None = None,
     max_steps: int = 30,
 ) -> Any:
-    """Minimise from `weights`, where logits and regulariser must be zero.
+    """Minimise from `weights`, where the regulariser must be zero.
 
     Not differentiable in reverse mode: solvers built on it bring their own rule.
 
@@ -151,8 +152,9 @@ def minimise(
       direction: `(weights, logits, probs, residual) -> Direction`, with
         `residual = rows * (hot - probs)`, the negative gradient of the
         cross-entropy with respect to the logits.
-      weights: where to start, at zero logits and a zero regulariser.
+      weights: where to start, at a zero regulariser.
       wanted: the targets.
+      logits: those at the start; None for zeros.
       max_steps: at most this many steps, converged or not.
 
     Returns:
@@ -201,7 +203,7 @@ def minimise(
         *_, count, done = state
         return (count < max_steps) & ~done
 
-    logits = jnp.zeros_like(wanted.hot)
+    logits = jnp.zeros_like(wanted.hot) if logits is None else logits
     zero = jnp.zeros((), dtype)
     begun, done = jnp.asarray(0), jnp.asarray(False)
     start = (weights, logits, _loss(logits, wanted), zero, begun, done)

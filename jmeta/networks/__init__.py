@@ -15,6 +15,7 @@ from jmeta.networks.linen import from_linen
 from jmeta.networks.meta_classifier import MetaClassifier
 from jmeta.networks.meta_optimizer import MetaOptimizer, default_units
 from jmeta.networks.mlp import MLP, Trunk
+from jmeta.networks.set_encoder import SetEncoder
 
 __all__ = [
     "MLP",
@@ -24,6 +25,7 @@ __all__ = [
     "MetaClassifier",
     "MetaOptimizer",
     "ResidualNet",
+    "SetEncoder",
     "Trunk",
     "conv",
     "default_units",

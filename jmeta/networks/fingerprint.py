@@ -21,6 +21,8 @@ class FingerprintMLP(nn.Module):
       hidden: widths of the layers, each normalised, then ReLU.
       out: outputs.
       num_bits: length of a fingerprint.
+      num_descriptors: how many slots at the end hold levels of descriptors, from 0 to
+        255, instead of counts.
       dropout: the fraction of hidden units left out where `from_linen(...).apply` is
         given a key.
     """
@@ -28,6 +30,7 @@ class FingerprintMLP(nn.Module):
     hidden: tuple[int, ...] = (512, 512)
     out: int = 256
     num_bits: int = 2048
+    num_descriptors: int = 0
     dropout: float = 0.0
 
     @nn.compact
@@ -40,7 +43,11 @@ class FingerprintMLP(nn.Module):
         # About fifty entries are not zero.
         initial = nn.initializers.normal(50**-0.5)
         first = self.param("first", initial, (self.num_bits, self.hidden[0]))
-        x = selected_sum(first, x.at[..., 1].set(jnp.log1p(x[..., 1])))
+        counts, levels = jnp.split(x, [x.shape[1] - self.num_descriptors], axis=1)
+        x = selected_sum(first, counts.at[..., 1].set(jnp.log1p(counts[..., 1])))
+        if self.num_descriptors:
+            described = nn.Dense(self.hidden[0], use_bias=False, name="described")
+            x += described(levels[..., 1] / 127.5 - 1.0)
         for number, width in enumerate(self.hidden):
             x = nn.Dense(width)(x) if number else x
             x = jax.nn.relu(nn.LayerNorm()(x))

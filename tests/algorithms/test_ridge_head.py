@@ -97,7 +97,10 @@ def test_a_deep_kernel_is_positive_and_as_high_as_its_parts():
         z=jax.random.normal(keys[2], (12, 3)), x=jnp.stack([places, counts], axis=-1)
     )
     kernel = deep_tanimoto(num_bits=64)
-    found = np.asarray(kernel.apply(kernel.init(3), rows, rows), np.float64)
+    params = kernel.init(3)
+    found = kernel.covariance(params, kernel.compare(rows, rows))
+    np.testing.assert_allclose(kernel.variance(params, rows), np.diag(found), rtol=1e-5)
+    found = np.asarray(found, np.float64)
     np.testing.assert_allclose(np.diag(found), 1.0 + np.exp(-1.0), rtol=1e-5)
     assert np.linalg.eigvalsh(found).min() > 0
 

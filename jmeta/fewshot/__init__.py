@@ -1,0 +1,1 @@
+"""Few-shot models from a path to a prediction: train, judge, adapt."""

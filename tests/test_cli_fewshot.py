@@ -1,0 +1,138 @@
+"""The commands on few-shot tasks: what they print, refuse and leave on the disk."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_fewshot import write_tasks
+from tiny_molecules import write_fsmol
+
+from jmeta.cli import main
+
+TRAIN = (
+    *("train", "fewshot", "--algorithm", "prototypical", "--shots", "8"),
+    *("--query", 8, "--steps", 2, "--batch", 2, "--holdout", 0.25),
+)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """Tasks of molecules, and a support and a query of another."""
+    folder = tmp_path_factory.mktemp("tasks")
+    write_tasks(folder)
+    write_fsmol(folder, "support", sizes=(12,))
+    write_fsmol(folder, "query", sizes=(30,))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tasks, tmp_path_factory):
+    """A run's folder."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    main([str(arg) for arg in (*TRAIN, "--data", tasks, "--out", out)])
+    return out
+
+
+def test_training_writes_a_run(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "checkpoints",
+        "config.json",
+        "learning_curve.png",
+        "metrics.jsonl",
+        "model.safetensors",
+    }
+    rows = [json.loads(line) for line in (trained / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows] == [2] and "held_out_loss" in rows[0]
+    config = json.loads((trained / "config.json").read_text())
+    assert config["algorithm"] == "prototypical" and config["shots"] == [8]
+
+
+def test_an_evaluation_prints_tables_json_and_a_page(run, tasks, trained, tmp_path):
+    page = tmp_path / "page.html"
+    args = ("evaluate", "fewshot", trained, "--data", tasks, "--shots", "8,16")
+    few = ("--draws", 2, "--no-floors")
+    code, out, _ = run(*args, *few, "--report", page)
+    assert code == 0 and "dAUPRC" in out and "supports shuffled" in out
+    assert "Abstention" in page.read_text()
+    code, out, _ = run(*args, *few, "--json")
+    made = json.loads(out)
+    assert code == 0 and set(made["shots"]) == {"8", "16"}
+    code, again, _ = run(*args[:-1], "8", "16", *few, "--json")
+    assert (code, again) == (0, out)
+
+
+def test_adapting_writes_a_line_for_each_query(run, tasks, trained, tmp_path):
+    out = tmp_path / "said.csv"
+    args = (
+        "--support",
+        tasks / "support_core.npz",
+        "--query",
+        tasks / "query_core.npz",
+    )
+    code, said, err = run("adapt", trained, *args, "--out", out, "--coverage", 0.8)
+    assert (code, said) == (0, "") and "30 predictions written" in err
+    made = pd.read_csv(out)
+    assert list(made.columns) == [
+        "molecule",
+        "prediction",
+        "p(inactive)",
+        "p(active)",
+        "uncertainty",
+        "abstain",
+    ]
+    assert len(made) == 30
+    np.testing.assert_allclose(made["p(active)"] + made["p(inactive)"], 1, atol=1e-5)
+    assert set(made["abstain"]) <= {"yes", "no"}
+
+
+def test_inputs_are_never_overwritten(run, tasks, trained, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("smiles,active\nC,1\n")
+    before = table.read_text()
+    code, _, err = run(
+        "adapt", trained, "--support", table, "--query", table, "--out", table
+    )
+    assert code == 2 and "is the support itself" in err
+    assert table.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        (("--shots", "8,x"), "--shots must be whole numbers"),
+        (("--algorithm", "magic"), "no algorithm is called 'magic'"),
+        (("--ways", "5"), "--ways is for tasks of many classes"),
+        (("--holdout", "1.5"), "--holdout must be above 0 and below 1"),
+        (("--lr", "0"), "--lr must be above 0"),
+        (("--shots", "900"), "choose smaller --shots"),
+        (
+            ("--algorithm", "prototypical", "--kind", "number"),
+            "does not predict numbers",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_sentence(run, tasks, tmp_path, args, told):
+    out = tmp_path / "run"
+    code, _, err = run(*TRAIN, "--data", tasks, "--out", out, *args)
+    assert code == 2 and err.startswith("jmeta: ") and told in err
+    assert not out.exists()
+
+
+def test_a_run_is_resumed_with_the_same_arguments_alone(run, tasks, trained):
+    args = ("--data", tasks, "--out", trained, "--resume")
+    code, _, err = run(*TRAIN, *args, "--seed", 5)
+    assert code == 2 and "seed was 0" in err
+    before = (trained / "model.safetensors").read_bytes()
+    code, _, err = run(*TRAIN, *args)
+    assert code == 0
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_help_leads_from_the_old_commands_to_the_new(run):
+    for name in ("train", "evaluate"):
+        code, out, _ = run(name, "--help")
+        assert code == 0 and f"jmeta {name} fewshot --help" in out
+        code, out, _ = run(name, "fewshot", "--help")
+        assert code == 0 and f"usage: jmeta {name} fewshot" in out
