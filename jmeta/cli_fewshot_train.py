@@ -94,9 +94,10 @@ def train_fewshot(
         algorithm: prototypical, ridge_head (R2D2), deep_ridge (molecules), convex_head
             (MetaOptNet), deep_kernel, adkf, neural_process, maml, fomaml (first order),
             anil, meta_sgd, imaml or reptile.
-        data: Tasks to learn from. Molecules: a folder or file of FS-Mol or MoleculeNet.
-            Images: a folder or zip of CLASS/picture or GROUP/CLASS/picture, or an
-            archive of MedMNIST. Tables: a file or a folder of them, with --target.
+        data: Tasks to learn from. Molecules: a folder or file of FS-Mol or MoleculeNet,
+            or tables with a column smiles (columns beside it are targets). Images: a
+            folder or zip of CLASS/picture or GROUP/CLASS/picture, or an archive of
+            MedMNIST. Tables: a file or a folder of them, with --target.
         out: The run's new folder: config.json, metrics.jsonl, checkpoints,
             model.safetensors, learning_curve.png.
         valid: Tasks that choose the best checkpoint. Families of tasks (such as assays

@@ -41,7 +41,12 @@ def host_ways(
       num_tasks, queries, imbalance, turn: see `draw_way_batch`.
       ways, shots: numbers that are drawn alike.
       most_ways, most_shots: lengths; None for the largest of them.
+
+    Raises:
+      ValueError: if rows are no images; by what is returned, see `draw_ways`.
     """
+    if data.form != "image":
+        raise ValueError(f"host_ways: rows must be images, not of form {data.form!r}.")
     host = jax.local_devices(backend="cpu")[0]
     with jax.default_device(host):
         bank = make_bank(data._replace(x=data.x[:0]))

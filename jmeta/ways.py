@@ -102,6 +102,11 @@ def _draw_slots(
             f"{num_classes * turns}, and most_shots and queries of at least 1, got "
             f"{most_ways}, {most_shots} and {queries}."
         )
+    if rules.turn and (bank.x.ndim != 4 or bank.x.shape[1] != bank.x.shape[2]):
+        raise ValueError(
+            "draw_ways: turn=True needs images (height, width, channels) that are "
+            f"square, got rows of shape {bank.x.shape[1:]}."
+        )
     class_key, row_key, count_key = jax.random.split(key, 3)
     of_task = jnp.arange(num_classes) - bank.first_class[task]
     fit = (of_task >= 0) & (of_task < bank.num_classes[task])
@@ -196,7 +201,8 @@ def draw_ways(
         class of their own. Images must be square.
 
     Raises:
-      ValueError: if a length is below 1, or `most_ways` above what all tasks have.
+      ValueError: if a length is below 1, `most_ways` above what all tasks have, or rows
+        cannot be turned.
     """
     rules = _Rules(most_ways, most_shots, queries, imbalance, turn)
     drawn = _draw_slots(key, bank, task, ways, shots, rules)

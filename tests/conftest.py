@@ -18,9 +18,21 @@ from jaxtyping import install_import_hook
 
 install_import_hook("jmeta", "beartype.beartype")
 
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    # Tests wait for compilers, not for programs: XLA's own passes are the same, the
+    # machine code is not optimised. Not by the environment, so that processes which
+    # tests start compile as users' do; where it is set to 0, so do the tests.
+    jax.config.update("jax_disable_most_optimizations", True)
+
 MOST_MAPS = 30_000
 """Of memory that a process may have before it forgets its compiled programs; Linux
 allows 65,530, and XLA dies of the next one."""
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, lest one worker wait for the other's last file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -209,6 +209,9 @@ def test_lengths_that_cannot_be_are_refused(bank):
         drawn(bank, 2, 1, most_ways=8)
     with pytest.raises(ValueError, match="got 4, 3 and 0"):
         drawn(bank, 2, 1, queries=0)
+    oblong = bank._replace(x=bank.x[:, :2])
+    with pytest.raises(ValueError, match=r"square, got rows of shape \(2, 3, 1\)"):
+        drawn(oblong, 2, 1, turn=True)
 
 
 def test_episodes_of_the_host_are_those_of_the_device(data, bank, tmp_path):

@@ -19,28 +19,37 @@ import functools
 import importlib.util
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
-from jmeta.adjoints import unrolled
+from jmeta.adjoints import Adjoint, checkpointed, forward_over_reverse, unrolled
 from jmeta.algorithms import maml
-from jmeta.learners.inner import classifier
+from jmeta.learners.inner import classifier, query_loss
 from jmeta.networks import ConvNet, finn_omniglot, from_linen, pooled_omniglot
+from jmeta.networks.winograd import winograd_pays
+from jmeta.parallel import TASKS as AXIS
+from jmeta.parallel import num_devices, replicated, task_mesh, use_cpu_cores
 from jmeta.tasks import Examples, Task
 from jmeta.types import Array
 
 PEERS = ("torch_loop", "torch_func", "higher")
 WAYS, TASKS, CHECKED = 5, 32, 2
+ADJOINTS = {
+    adjoint.name: adjoint
+    for adjoint in (unrolled(), checkpointed(), forward_over_reverse())
+}
 
 
 class Setup(NamedTuple):
@@ -51,7 +60,8 @@ class Setup(NamedTuple):
       features: that its head sees.
       shots, queries: rows of each class.
       inner_lr, inner_steps: of the training inside a task.
-      micro_batch: how many tasks jmeta takes at once.
+      micro_batch: how many tasks a device takes at once in jmeta, as measured best by
+        `--micro-batch`.
     """
 
     network: ConvNet
@@ -75,16 +85,21 @@ class Arguments:
 
     Attributes:
       only: names of benchmarks; all if none is given.
-      threads: of PyTorch; jmeta takes those that the process may use.
+      threads: of PyTorch, and devices of jmeta; 0 for the cores of the process.
+      peers: forms to stand beside jmeta.
       rounds: how often every form is timed.
-      micro_batch: how many tasks jmeta takes at once; 0 for what measured best.
+      micro_batch: how many tasks a device takes at once in jmeta; with several, the
+        best is told, and each under `micro_batches`. None for what measured best.
+      adjoint: how jmeta's gradient crosses the inner steps.
       json: print one JSON object and nothing else on stdout.
     """
 
     only: tuple[str, ...] = ()
-    threads: int = 2
-    rounds: int = 5
-    micro_batch: int = 0
+    threads: int = 0
+    peers: tuple[str, ...] = PEERS
+    rounds: int = 9
+    micro_batch: tuple[int, ...] = ()
+    adjoint: Literal["unrolled", "checkpointed", "forward_over_reverse"] = "unrolled"
     json: bool = False
 
 
@@ -110,25 +125,71 @@ def tasks_of(setup: Setup, num_tasks: int) -> Task:
     )
 
 
-def median_seconds(call: Callable[[], Any], rounds: int) -> float:
-    """Of one call, the first left out."""
-    call()
-    seconds = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds))
+class Seconds(NamedTuple):
+    """Of one call, round by round.
+
+    Attributes:
+      wall: of a clock.
+      cpu: of all threads of the process, which other programs disturb less.
+    """
+
+    wall: np.ndarray
+    cpu: np.ndarray
 
 
-def matmul_rate() -> float:
-    """Floating-point operations a second of a large matrix product."""
-    one = jnp.ones((1024, 1024))
+def seconds_of(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Seconds]:
+    """Of each call, in rounds in which each has its turn; the first is left out."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            begin = time.perf_counter(), time.process_time()
+            call()
+            end = time.perf_counter(), time.process_time()
+            if number:
+                found[name].append((end[0] - begin[0], end[1] - begin[1]))
+    return {name: Seconds(*np.array(pairs).T) for name, pairs in found.items()}
 
-    def call() -> Array:
-        return jnp.matmul(one, one).block_until_ready()
 
-    return 2 * 1024**3 / median_seconds(call, 20)
+class Rates(NamedTuple):
+    """What all devices reach together.
+
+    Attributes:
+      flops: floating-point operations a second of large matrix products.
+      bytes: read and written a second, where arrays of 1 MiB are copied.
+    """
+
+    flops: float
+    bytes: float
+
+
+def machine_rates(rounds: int = 20) -> Rates:
+    """Measured now, each device with arrays of its own; the best of all rounds, since
+    other programs only take away."""
+    spec, side, repeats = PartitionSpec(AXIS), 1024, 100
+    square = jnp.ones((num_devices(), side, side))
+    row = jnp.ones((num_devices(), 2**18))
+
+    def products(x: Array) -> Array:
+        return jnp.matmul(x[0], x[0])[None]
+
+    def copies(x: Array) -> Array:
+        return jax.lax.fori_loop(0, repeats, lambda _, y: y + 1.0, x)
+
+    calls = {}
+    for name, function, x in (("flops", products, square), ("bytes", copies, row)):
+        split = jax.shard_map(function, in_specs=spec, out_specs=spec, check_vma=False)
+        placed = jax.device_put(x, NamedSharding(jax.sharding.get_mesh(), spec))
+        compiled = jax.jit(split).lower(placed).compile()
+        calls[name] = functools.partial(
+            lambda compiled, x: jax.block_until_ready(compiled(x)), compiled, placed
+        )
+    found = {
+        name: float(np.min(t.wall)) for name, t in seconds_of(calls, rounds).items()
+    }
+    return Rates(
+        flops=num_devices() * 2 * side**3 / found["flops"],
+        bytes=2 * repeats * row.nbytes / found["bytes"],
+    )
 
 
 def matmul_work(setup: Setup) -> float:
@@ -145,6 +206,8 @@ def matmul_work(setup: Setup) -> float:
         else:
             size = -(-size // module.strides)
         work = 2 * size**2 * 9 * inside * module.channels
+        if module.strides == 1 and winograd_pays(size, size, inside):
+            work = 2 * (-(-size // 2)) ** 2 * 16 * inside * module.channels
         once, first = once + work, work if number == 0 else first
         size, inside = size // 2 if module.pool else size, module.channels
     support, query = WAYS * setup.shots, WAYS * setup.queries
@@ -152,28 +215,56 @@ def matmul_work(setup: Setup) -> float:
     return setup.inner_steps * support * step + query * (3 * once - first)
 
 
+def bytes_moved(setup: Setup, adjoint: Adjoint, micro_batch: int) -> float:
+    """What the operations of one task read and write, as the compiler counts it.
+
+    It counts the body of a loop once, so that programs without loops are counted: one
+    inner step with what follows, of which the query's part is taken off and all inner
+    steps are put back.
+    """
+    one = setup._replace(inner_steps=1)
+    tasks = tasks_of(setup, micro_batch)
+    learner = classifier(from_linen(setup.network), WAYS)
+
+    def last(weights: Any) -> Any:
+        return jax.vmap(
+            lambda task: jax.value_and_grad(
+                lambda w: query_loss(learner, w, task, transductive=True)
+            )(weights)
+        )(tasks)
+
+    def counted(compiled: Any) -> float:
+        return compiled.cost_analysis()["bytes accessed"] / micro_batch
+
+    step = jmeta_form(one, tasks, adjoint, micro_batch)
+    query = counted(jax.jit(last).lower(step.params).compile())
+    return query + setup.inner_steps * (counted(step.compiled) - query)
+
+
 class Jmeta(NamedTuple):
     """One step of jmeta's MAML, compiled, and what it starts from."""
 
     step: Callable[[], Any]
+    compiled: Any
     params: Any
     gradient: Any
 
 
-def jmeta_form(setup: Setup, tasks: Task, micro_batch: int) -> Jmeta:
+def jmeta_form(setup: Setup, tasks: Task, adjoint: Adjoint, micro_batch: int) -> Jmeta:
     """Plain descent with rate 1 across tasks, so that a step tells the gradient."""
     algorithm = maml(
         classifier(from_linen(setup.network), WAYS),
         optax.sgd(1.0),
         inner_lr=setup.inner_lr,
         inner_steps=setup.inner_steps,
-        adjoint=unrolled(),
+        adjoint=adjoint,
         transductive=True,
         micro_batch=micro_batch,
     )
     key = jax.random.key(0)
     state = jax.jit(algorithm.init)(key, tasks)
     state = jax.tree.map(lambda leaf: leaf.astype(tasks.support.x.dtype), state)
+    key, state, tasks = replicated((key, state, tasks))
     step = jax.jit(algorithm.step).lower(key, state, tasks).compile()
     after, _ = step(key, state, tasks)
     gradient = jax.tree.map(jnp.subtract, state.params, after.params)
@@ -181,7 +272,7 @@ def jmeta_form(setup: Setup, tasks: Task, micro_batch: int) -> Jmeta:
     def call() -> Any:
         return jax.block_until_ready(step(key, state, tasks))
 
-    return Jmeta(call, state.params, gradient)
+    return Jmeta(call, step, state.params, gradient)
 
 
 def torch_order(setup: Setup, params: Any) -> list[np.ndarray]:
@@ -251,7 +342,7 @@ def check(setup: Setup) -> None:
     """See that all forms find the same gradient, or leave."""
     with jax.enable_x64(True):
         tasks = tasks_of(setup, CHECKED)
-        ours = jmeta_form(setup, tasks, CHECKED)
+        ours = jmeta_form(setup, tasks, unrolled(), CHECKED)
         wanted = torch_order(setup, ours.gradient)
         calls = torch_calls(setup, tasks, ours.params, 1, exact=True)
         for name, call in calls.items():
@@ -260,43 +351,81 @@ def check(setup: Setup) -> None:
                 sys.exit(f"maml.py: {name} gives another gradient, by {error:.1e}.")
 
 
-def compare(setup: Setup, arguments: Arguments) -> dict[str, Any]:
+def quartiles(seconds: np.ndarray) -> list[float]:
+    """Of tasks a second: first, second, third."""
+    return [float(rate) for rate in np.percentile(TASKS / seconds, [25, 50, 75])]
+
+
+def compare(setup: Setup, arguments: Arguments, cores: int) -> dict[str, Any]:
     """Tasks a second of every form."""
     results: dict[str, Any] = dict.fromkeys(("jmeta", *PEERS, "matmul_share"))
-    results["notes"] = notes = {}
-    tasks = tasks_of(setup, TASKS)
-    ours = jmeta_form(setup, tasks, arguments.micro_batch or setup.micro_batch)
-    seconds = median_seconds(ours.step, arguments.rounds)
-    results["jmeta"] = TASKS / seconds
-    results["matmul_share"] = TASKS * matmul_work(setup) / matmul_rate() / seconds
+    notes: dict[str, Any] = {"before": os.getloadavg()[0]}
+    tasks, adjoint = tasks_of(setup, TASKS), ADJOINTS[arguments.adjoint]
+    with jax.set_mesh(task_mesh()):
+        sizes = arguments.micro_batch or (setup.micro_batch,)
+        ours = {size: jmeta_form(setup, tasks, adjoint, size) for size in sizes}
+        rates = machine_rates()
+    one = ours[sizes[0]]
+    calls = {f"jmeta {size}": form.step for size, form in ours.items()}
     try:
         check(setup)
-        calls = torch_calls(setup, tasks, ours.params, arguments.threads, exact=False)
+        made = torch_calls(setup, tasks, one.params, cores, exact=False)
+        torch = {name: call for name, call in made.items() if name in arguments.peers}
     except ImportError as missing:
-        notes["torch"] = str(missing)
-        return results
-    wanted = torch_order(setup, ours.gradient)
-    for name in PEERS:
-        if name not in calls:
-            notes[name] = "not installed"
-            continue
-        error = difference(calls[name](), wanted)
-        notes[name] = f"in float32 the gradient differs by {error:.1e}"
-        results[name] = TASKS / median_seconds(calls[name], arguments.rounds)
-    results["ratio"] = results["jmeta"] / max(results[name] or 0.0 for name in PEERS)
+        notes["torch"], torch = str(missing), {}
+    wanted = torch_order(setup, one.gradient)
+    for name, call in torch.items():
+        told = difference(call(), wanted)
+        notes[name] = f"in float32 the gradient differs by {told:.1e}"
+    seconds = seconds_of(calls | torch, arguments.rounds)
+
+    medians = {name: TASKS / float(np.median(t.wall)) for name, t in seconds.items()}
+    best = max(sizes, key=lambda size: medians[f"jmeta {size}"])
+    mine = f"jmeta {best}"
+    results["jmeta"] = medians[mine]
+    results |= {name: medians[name] for name in torch}
+    moved = bytes_moved(setup, adjoint, best)
+    each = medians[mine]  # Tasks a second, so that a share is a rate over a rate.
+    results["matmul_share"] = each * matmul_work(setup) / rates.flops
+    results["bytes_share"] = each * moved / rates.bytes
+    if torch:
+        results["ratio"] = each / max(medians[name] for name in torch)
+    results["quartiles"] = {
+        name: quartiles(seconds[mine if name == "jmeta" else name].wall)
+        for name in ("jmeta", *torch)
+    }
+    results["tasks_per_cpu_second"] = {
+        name: quartiles(seconds[mine if name == "jmeta" else name].cpu)
+        for name in ("jmeta", *torch)
+    }
+    results["micro_batches"] = {size: medians[f"jmeta {size}"] for size in sizes}
+    results["notes"] = notes | {
+        "micro_batch": best,
+        "adjoint": adjoint.name,
+        "cores": cores,
+        "rounds": arguments.rounds,
+        "matmul_gflops": rates.flops / 1e9,
+        "copy_gbytes": rates.bytes / 1e9,
+        "task_gflop": matmul_work(setup) / 1e9,
+        "task_gbytes": moved / 1e9,
+        "after": os.getloadavg()[0],
+    }
     return results
 
 
 def main(arguments: Arguments) -> None:
     """Measure and show."""
+    use_cpu_cores(arguments.threads or None)
+    cores = jax.device_count()
     names = arguments.only or tuple(SETUPS)
-    results = {name: compare(SETUPS[name], arguments) for name in names}
+    results = {name: compare(SETUPS[name], arguments, cores) for name in names}
     if arguments.json:
         print(json.dumps(results, indent=2))
         return
-    table = Table("", *PEERS, "jmeta", "ratio", "matmul share", title="tasks a second")
+    columns = (*PEERS, "jmeta", "ratio", "matmul_share", "bytes_share")
+    heads = [name.replace("_", " ") for name in columns]
+    table = Table("", *heads, title="tasks a second")
     for name, found in results.items():
-        columns = (*PEERS, "jmeta", "ratio", "matmul_share")
         cells = ["" if found.get(c) is None else f"{found[c]:.2f}" for c in columns]
         table.add_row(name, *cells)
     Console().print(table)

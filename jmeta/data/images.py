@@ -64,13 +64,13 @@ def read_images(
             f"{size} and {channels}."
         )
     path = Path(path)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _of_arrays(path, size, channels, split)
     if split is not None:
         if not (path / split).is_dir():
             raise InputError(f"{str(path)!r} has no folder {split!r} to read.")
         path = path / split
-    elif not path.is_dir() and path.suffix != ".zip":
+    elif not path.is_dir() and path.suffix.lower() != ".zip":
         raise InputError(
             f"{str(path)!r} is no source of images; it must be a folder, a .zip or an "
             ".npz."

@@ -16,7 +16,15 @@ from jmeta.data.tables import SUFFIXES, did_you_mean, read_table, split_target
 from jmeta.data.task_encoding import TaskEncoding, encode, named_frame
 from jmeta.errors import InputError
 
-__all__ = ["encode_tasks", "fit_tasks", "read_tables"]
+__all__ = [
+    "collected",
+    "encode_tasks",
+    "fit_shared_target",
+    "fit_tasks",
+    "groups_of",
+    "read_tables",
+    "target_of",
+]
 
 
 def read_tables(
@@ -106,7 +114,7 @@ def fit_tasks(
     joined = pd.DataFrame(pd.concat(features, ignore_index=True))
     try:
         encoder = fit_encoder(joined, types)
-        fitted = tuple(_fit_target(frames, name, kind) for name in names)
+        fitted = tuple(fit_shared_target(frames, name, kind) for name in names)
     except InputError as error:
         if len(frames) == 1 or " row " not in str(error):
             raise
@@ -153,9 +161,14 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str]) -> None:
         split_target(frame, targets[0])  # Says which columns there are.
 
 
-def _fit_target(
+def fit_shared_target(
     frames: Mapping[str, pd.DataFrame], name: str, kind: str | None
 ) -> TargetEncoder:
+    """A target as all tables have it that have it at all.
+
+    Raises:
+      InputError: if none has, or it cannot be used.
+    """
     there = [
         split_target(frame, name)[1]
         for frame in frames.values()
@@ -197,15 +210,25 @@ def encode_tasks(encoding: TaskEncoding, tables: Mapping[str, Any]) -> Collectio
         with _within(name, frames):
             _check_targets(frame, [target.name for target in encoding.targets])
             x.append(encode(encoding, frame))
-            groups += _groups(frame, encoding.task, name)
+            groups += groups_of(frame, encoding.task, name)
             for values, target in zip(targets, encoding.targets):
-                values.append(_target(frame, target))
-    return _collection(
-        encoding, np.concatenate(x), groups, [np.concatenate(y) for y in targets]
+                values.append(target_of(frame, target))
+    values = [np.concatenate(y) for y in targets]
+    return collected(
+        "numbers",
+        np.concatenate(x).astype(np.float32),
+        groups,
+        encoding.targets,
+        values,
     )
 
 
-def _groups(frame: pd.DataFrame, task: str | None, name: str) -> list[str]:
+def groups_of(frame: pd.DataFrame, task: str | None, name: str) -> list[str]:
+    """The group of each row; the table's name where no column tells.
+
+    Raises:
+      InputError: if a row has none.
+    """
     if task is None or task not in frame.columns:
         return [name] * len(frame)
     codes, names = levels_of(split_target(frame, task)[1], task)
@@ -217,7 +240,7 @@ def _groups(frame: pd.DataFrame, task: str | None, name: str) -> list[str]:
     return [names[code] for code in codes]
 
 
-def _target(frame: pd.DataFrame, target: TargetEncoder) -> np.ndarray:
+def target_of(frame: pd.DataFrame, target: TargetEncoder) -> np.ndarray:
     """Places of classes or numbers in their own unit; NaN where missing."""
     if target.name not in frame.columns:
         return np.full(len(frame), np.nan)
@@ -227,19 +250,32 @@ def _target(frame: pd.DataFrame, target: TargetEncoder) -> np.ndarray:
     return np.where(y < 0, np.nan, y)
 
 
-def _collection(
-    encoding: TaskEncoding,
+def collected(
+    form: str,
     x: np.ndarray,
     groups: Sequence[str],
-    targets: Sequence[np.ndarray],
+    targets: Sequence[TargetEncoder],
+    numbers: Sequence[np.ndarray],
 ) -> Collection:
+    """Tasks of rows that are encoded: each target of each group; see `encode_tasks`.
+
+    Args:
+      form: of the rows.
+      x: rows.
+      groups: of each row.
+      targets: what is predicted.
+      numbers: of each target, those of the rows; see `target_of`.
+
+    Raises:
+      InputError: if no row has a target.
+    """
     order = list(dict.fromkeys(groups))
     places = {group: place for place, group in enumerate(order)}
     of_row = np.array([places[group] for group in groups])
     by_target = len(order) == 1 and len(targets) > 1
     names, family, rows, values, classes = [], [], [], [], []
     for place, group in enumerate(order):
-        for y, target in zip(targets, encoding.targets):
+        for y, target in zip(numbers, targets):
             known = np.flatnonzero((of_row == place) & ~np.isnan(y))
             if not len(known):
                 continue
@@ -252,10 +288,10 @@ def _collection(
     if not names:
         raise InputError("no row has a target; there is no task.")
     y = np.concatenate(values)
-    number = encoding.targets[0].kind == "number"
+    number = targets[0].kind == "number"
     return Collection(
-        form="numbers",
-        x=x.astype(np.float32),
+        form=form,
+        x=x,
         tasks=np.array(names),
         family=np.array(family),
         offset=np.cumsum([0, *map(len, rows)]).astype(np.int64),

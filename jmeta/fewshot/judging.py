@@ -21,7 +21,7 @@ from jmeta.errors import InputError
 from jmeta.fewshot.drawing import Draws, Plan, judging_draws, places_of, shuffled
 from jmeta.fewshot.floors import Floor, floors_for, predict_floor
 from jmeta.fewshot.model import Answer, FewShotModel
-from jmeta.fewshot.sources import origins
+from jmeta.fewshot.splits import origins
 from jmeta.tasks import Examples
 from jmeta.types import Array
 

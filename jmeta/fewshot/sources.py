@@ -3,26 +3,18 @@
 import csv
 import dataclasses
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jmeta.data.collection import Collection, of_classes, of_molecules, subset
+from jmeta.data.collection import Collection, of_molecules, subset
 from jmeta.data.molecules import read_molecules
 from jmeta.data.tables import SUFFIXES
 from jmeta.errors import InputError
+from jmeta.fewshot.splits import named_classes
 
-__all__ = [
-    "Options",
-    "Source",
-    "apart",
-    "held_out",
-    "named_classes",
-    "origins",
-    "read_tasks",
-]
+__all__ = ["Options", "Source", "read_tasks"]
 
 _TARGETS = "target_info.csv"
 """Beside FS-Mol's files: which protein each assay is about."""
@@ -77,7 +69,8 @@ def read_tasks(
 
     Args:
       path: FS-Mol's folder or one of its files, a file of MoleculeNet; a folder, zip or
-        archive of images; a table or a folder of tables.
+        archive of images; a table or a folder of tables, which are molecules where each
+        has a column called smiles.
       role: "train", "valid" or "test": which tasks are meant, where the files say.
       options: what the files do not say.
       reader: of a model, whose kind of rows these must be; None where there is none.
@@ -105,7 +98,7 @@ def _reader_for(path: Path) -> tuple[str, Any]:
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     if path.is_file() and path.suffix not in _PICTURES:
         if suffixes and suffixes[-1] in SUFFIXES:
-            return "tables", _tables
+            return _kind_of_tables(path)
         raise InputError(
             f"{str(path)!r} is of no kind that is known: name molecules (a folder or "
             "file of FS-Mol or MoleculeNet), images (a folder, .zip or .npz) or tables "
@@ -113,8 +106,18 @@ def _reader_for(path: Path) -> tuple[str, Any]:
         )
     inside = [file.suffix.lower() for file in path.iterdir()] if path.is_dir() else []
     if any(end in SUFFIXES and end not in _PICTURES for end in inside):
-        return "tables", _tables
+        return _kind_of_tables(path)
     return "images", _images
+
+
+def _kind_of_tables(path: Path) -> tuple[str, Any]:
+    from jmeta.data.smiles_tables import smiles_column
+    from jmeta.data.task_tables import read_tables
+
+    frames = read_tables(path).values()
+    if all(smiles_column(frame) is not None for frame in frames):
+        return "molecules", _smiles
+    return "tables", _tables
 
 
 def _is_molecules(path: Path) -> bool:
@@ -158,6 +161,31 @@ def _molecules(
         data=data,
         kind=kind,
         pools=False,
+        reader={
+            "name": "molecules",
+            "row": [int(data.x.shape[1]), 2],
+            "classes": list(data.classes[0]),
+        },
+        told=(f"{len(data.tasks)} tasks on {len(data.x)} molecules.",),
+    )
+
+
+def _smiles(
+    path: Path, role: str, options: Options, reader: dict[str, Any] | None
+) -> Source:
+    """Tables with a column of SMILES."""
+    from jmeta.data.smiles_tables import smiles_tasks
+    from jmeta.data.task_tables import read_tables
+
+    del role, reader  # A table says nothing of it, and fingerprints are of one length.
+    data = smiles_tasks(
+        read_tables(path), options.targets, task=options.task, kind=options.kind
+    )
+    numbers = bool(np.isfinite(data.value).any())
+    return Source(
+        data=data,
+        kind="number" if numbers else "classes",
+        pools=not numbers and max(map(len, data.classes)) > 2,
         reader={
             "name": "molecules",
             "row": [int(data.x.shape[1]), 2],
@@ -238,87 +266,3 @@ def _tables(
         },
         told=(f"{len(data.tasks)} tasks on {len(data.x)} rows.", *encoding.notes),
     )
-
-
-def named_classes(data: Collection, names: Sequence[str]) -> Collection:
-    """The tasks with these classes alone.
-
-    Raises:
-      InputError: if there is no class of one of the names.
-    """
-    known = {name for of_task in data.classes for name in of_task}
-    if unknown := [name for name in names if name not in known]:
-        raise InputError(
-            f"no class is called {unknown[0]!r}; there are "
-            f"{', '.join(sorted(known)[:8])}{', ...' if len(known) > 8 else ''}."
-        )
-    wanted = set(names)
-    return of_classes(
-        data,
-        [
-            np.flatnonzero([name in wanted for name in of_task])
-            for of_task in data.classes
-        ],
-    )
-
-
-def origins(data: Collection, ways: int | None) -> list[str]:
-    """What must not be both trained on and judged: families, or where episodes draw
-    classes these."""
-    if ways is None:
-        return [str(name) for name in data.family]
-    pairs = zip(data.family, data.classes)
-    return [f"{family}/{name}" for family, names in pairs for name in names]
-
-
-def apart(data: Collection, judged: Collection) -> Collection:
-    """The tasks of whose family none judges."""
-    return subset(data, np.flatnonzero(~np.isin(data.family, judged.family)))
-
-
-def held_out(
-    data: Collection,
-    share: float,
-    *,
-    ways: int | None = None,
-    most: int = 200,
-    seed: int = 0,
-) -> tuple[Collection, Collection]:
-    """Split tasks into those to train on, and a share that is held out, by families.
-
-    Args:
-      data: at least two families, or with ways classes enough for two episodes.
-      share: of the tasks, at least; one family at any rate.
-      ways: classes of an episode; of a single task so many of them, or the share, are
-        held out. None where episodes do not draw classes.
-      most: tasks that are held out.
-      seed: decides which families.
-
-    Raises:
-      InputError: if none can be held out.
-    """
-    if not len(data.tasks):
-        raise InputError("no task is left to train on: --valid holds all families.")
-    generator = np.random.default_rng(seed)
-    families, of_task, sizes = np.unique(
-        data.family, return_inverse=True, return_counts=True
-    )
-    if len(families) > 1:
-        order = generator.permutation(len(families))
-        wanted = min(share * len(data.tasks), most)
-        # Those that together do not exceed what is wanted, and at least one.
-        fits = np.cumsum(sizes[order]) <= max(wanted, sizes[order[0]])
-        fits[-1] = False
-        held = np.isin(of_task, order[fits])
-        return subset(data, np.flatnonzero(~held)), subset(data, np.flatnonzero(held))
-    count = len(data.classes[0])
-    if ways is None or len(data.tasks) > 1 or count < 2 * ways:
-        raise InputError(
-            f"all {len(data.tasks)} task(s) are of one family, so that none can be "
-            "held out; name other tasks by --valid."
-        )
-    order = generator.permutation(count)
-    number = min(max(round(share * count), ways), count - ways)
-    parts = np.sort(order[number:]), np.sort(order[:number])
-    rest, held = (of_classes(data, [chosen]) for chosen in parts)
-    return rest, held

@@ -8,7 +8,8 @@ from jmeta.data.collection import Collection
 from jmeta.errors import InputError
 from jmeta.fewshot.drawing import Plan
 from jmeta.fewshot.recipes import Recipe, check_recipe, named
-from jmeta.fewshot.sources import Options, Source, apart, held_out, read_tasks
+from jmeta.fewshot.sources import Options, Source, read_tasks
+from jmeta.fewshot.splits import apart, held_out
 
 __all__ = ["Settings", "Start", "start"]
 

@@ -24,7 +24,7 @@ from jmeta.fewshot.drawing import (
 )
 from jmeta.fewshot.model import FILE, FewShotModel, raw, save
 from jmeta.fewshot.recipes import Recipe, algorithm_of
-from jmeta.fewshot.sources import origins
+from jmeta.fewshot.splits import origins
 from jmeta.logs import MetricsLog
 from jmeta.tasks import Task
 from jmeta.train import train

@@ -4,13 +4,8 @@ from tiny_molecules import write_fsmol, write_moleculenet
 
 from jmeta.data.collection import compact, of_classes
 from jmeta.errors import InputError
-from jmeta.fewshot.sources import (
-    Options,
-    apart,
-    held_out,
-    named_classes,
-    read_tasks,
-)
+from jmeta.fewshot.sources import Options, read_tasks
+from jmeta.fewshot.splits import apart, held_out, named_classes
 
 PLAIN = Options()
 
@@ -100,6 +95,17 @@ def test_compact_keeps_the_rows_of_the_tasks_alone(tmp_path):
     small = compact(few)
     assert len(small.x) == 3 < len(few.x)
     np.testing.assert_array_equal(small.x[small.rows], few.x[few.rows])
+
+
+def test_tables_with_smiles_are_molecules(tmp_path):
+    pytest.importorskip("rdkit", reason="reading SMILES needs rdkit")
+    lines = [f"{'C' * n}O,{n % 2},{2 - n % 2}" for n in range(1, 9)]
+    (tmp_path / "assays.csv").write_text("\n".join(["Smiles,a,b", *lines]))
+    found = read_tasks(tmp_path, "train", Options(kind="classes"))
+    assert found.reader["name"] == "molecules" and found.data.form == "fingerprint"
+    assert found.data.tasks.tolist() == ["a", "b"] and not found.pools
+    # A model of molecules reads them too.
+    assert read_tasks(tmp_path, "test", PLAIN, found.reader).kind == "classes"
 
 
 def test_tables_are_encoded_as_those_of_training(tmp_path):
