@@ -48,6 +48,7 @@ def untrained(data, **changes):
         plan=PLAN._replace(kind=recipe.kind),
         reader={
             "name": "molecules",
+            "kind": recipe.kind,
             "row": list(data.x.shape[1:]),
             "classes": ["inactive", "active"],
         },
