@@ -182,36 +182,54 @@ def held_out_episodes(
     keys = jax.random.split(jax.random.key(seed), len(sizes))
     places = [np.resize(places_of(plan, bank, shot), most) for shot in shots]
     of_each = jnp.asarray(np.concatenate(places), jnp.int32)
-    if plan.ways is None:
-        draw = functools.partial(
-            draw_episode,
-            support_rows=max(shots),
-            query_rows=query_rows,
-            window=_window(bank),
-            numbers=plan.kind == "number",
-        )
-    else:
-        draw = functools.partial(
-            _draw_ways,
-            ways=plan.ways,
-            most_shots=max(shots),
-            queries=plan.query,
-        )
-
-    def over(bank: Bank, each: Any, function: Callable[[Task], Any]) -> Any:
-        def one(each: Any) -> Any:
-            key, task, shot = each
-            return function(draw(key, bank, task, shot))
-
-        return jax.lax.map(one, each, batch_size=_AT_ONCE)
-
+    over = _Over(
+        ways=plan.ways,
+        most_shots=max(shots),
+        query=query_rows if plan.ways is None else plan.query,
+        window=_window(bank),
+        numbers=plan.kind == "number",
+    )
     return Partial(over, bank, (keys, of_each, sizes))
 
 
-def _draw_ways(
-    key: Key, bank: Bank, task: Array, shots: Array, *, ways: int, **lengths: int
-) -> Task:
-    return draw_ways(key, bank, task, jnp.array(ways), shots, most_ways=ways, **lengths)
+class _Over(NamedTuple):
+    """Maps over episodes; equal ones are one function to a compiled program."""
+
+    ways: int | None
+    most_shots: int
+    query: int
+    window: int
+    numbers: bool
+
+    def _draw(self, key: Key, bank: Bank, task: Array, shot: Array) -> Task:
+        if self.ways is not None:
+            return draw_ways(
+                key,
+                bank,
+                task,
+                jnp.array(self.ways),
+                shot,
+                most_ways=self.ways,
+                most_shots=self.most_shots,
+                queries=self.query,
+            )
+        return draw_episode(
+            key,
+            bank,
+            task,
+            shot,
+            support_rows=self.most_shots,
+            query_rows=self.query,
+            window=self.window,
+            numbers=self.numbers,
+        )
+
+    def __call__(self, bank: Bank, each: Any, function: Callable[[Task], Any]) -> Any:
+        def one(each: Any) -> Any:
+            key, task, shot = each
+            return function(self._draw(key, bank, task, shot))
+
+        return jax.lax.map(one, each, batch_size=_AT_ONCE)
 
 
 @functools.cache

@@ -48,19 +48,23 @@ def _molecules(
     reader: dict[str, Any], path: Path, target: str | None, labelled: bool
 ) -> Samples:
     """A table with a column of SMILES, or a file like FS-Mol's that holds one task."""
-    del reader  # Fingerprints are of one length.
     if path.suffix == ".npz":
-        return _of_archive(path, labelled)
-    from jmeta.data.smiles import fingerprints_of  # pyright: ignore
+        return _of_archive(reader, path, labelled)
+    from jmeta.data.smiles import fingerprints_of
+    from jmeta.data.smiles_tables import smiles_column
 
     frame = read_table(path)
-    named = {name.lower(): name for name in column_names(frame)}
-    if "smiles" not in named:
+    smiles = smiles_column(frame)
+    if smiles is None:
         raise InputError(
             f"{str(path)!r} has no column smiles; its columns are "
             f"{', '.join(map(repr, column_names(frame)[:8]))}."
         )
-    smiles = named["smiles"]
+    if (empty := frame[smiles].isna().to_numpy()).any():
+        raise InputError(
+            f"{str(path)!r} has no SMILES in row {int(empty.argmax()) + 1} (the header "
+            "is not counted)."
+        )
     x = fingerprints_of([str(text) for text in frame[smiles]])
     y = None
     if labelled:
@@ -69,15 +73,17 @@ def _molecules(
     return Samples(x=np.asarray(x), y=y, names=names)
 
 
-def _of_archive(path: Path, labelled: bool) -> Samples:
+def _of_archive(reader: dict[str, Any], path: Path, labelled: bool) -> Samples:
     data = of_molecules(read_molecules(path))
     if len(data.tasks) != 1:
         raise InputError(
             f"{str(path)!r} holds {len(data.tasks)} tasks; a support and a query must "
             "each hold one."
         )
-    classes = np.array(data.classes[0], dtype=object)
-    y = pd.Series(classes[data.label], name="label") if labelled else None
+    labels = np.array(data.classes[0], dtype=object)[data.label]
+    if reader["kind"] == "number":
+        labels = data.value
+    y = pd.Series(labels, name="label") if labelled else None
     names = pd.DataFrame({"molecule": data.rows})
     return Samples(x=data.x[data.rows], y=y, names=names)
 

@@ -109,7 +109,7 @@ def start(settings: Settings) -> Start:
         training=training,
         held=held,
         choosing=choosing,
-        reader=found.reader,
+        reader={**found.reader, "kind": found.kind},
         told=(*found.told, told),
     )
 

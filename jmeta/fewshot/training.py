@@ -62,6 +62,7 @@ class Held(NamedTuple):
     rows: Array
 
 
+@functools.cache
 def _predict_held(
     algorithm: MetaAlgorithm, kind: str
 ) -> Callable[[Params, Callable[..., Any]], Held]:

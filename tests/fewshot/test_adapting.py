@@ -1,57 +1,20 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_fewshot import RECIPE, source, write_tasks
+from tiny_fewshot import source, untrained, write_tasks
 
 from jmeta.errors import InputError
 from jmeta.fewshot.adapting import adapt
-from jmeta.fewshot.calibration import LEVELS, Calibration
-from jmeta.fewshot.drawing import Plan
-from jmeta.fewshot.model import FewShotModel
 from jmeta.fewshot.recipes import algorithm_of
 from jmeta.fewshot.samples import Samples
 from jmeta.tasks import Examples, Task, bucket
 
-CALIBRATION = Calibration(
-    power=jnp.array([0.3, -0.1]),
-    rows=jnp.array([8, 16]),
-    confidence=jnp.broadcast_to(jnp.linspace(0.5, 1.0, LEVELS), (2, LEVELS)),
-    reach=jnp.array([1.6, 1.7]),
-)
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tasks")
-    write_tasks(folder)
-    return source(folder).data
-
-
-def untrained(data, **changes):
-    """A model as it is before meta-training."""
-    recipe = dataclasses.replace(RECIPE, **changes)
-    x = jnp.zeros((1, 4, *data.x.shape[1:]))
-    y = jnp.zeros((1, 4), jnp.int32 if recipe.kind == "classes" else jnp.float32)
-    rows = Examples(x=x, y=y, mask=jnp.ones((1, 4), bool))
-    state = algorithm_of(recipe).init(
-        jax.random.key(0), Task(rows, rows, jnp.zeros((1, 1)))
-    )
-    return FewShotModel(
-        recipe=recipe,
-        plan=Plan(kind=recipe.kind, ways=None, shots=(8,), query=8, batch=2),
-        reader={
-            "name": "molecules",
-            "row": list(data.x.shape[1:]),
-            "classes": ["inactive", "active"],
-        },
-        params=state.params,
-        calibration=CALIBRATION,
-        header={},
-    )
+    return source(write_tasks(tmp_path_factory.mktemp("tasks"))).data
 
 
 def samples(data, places, labels=None):
