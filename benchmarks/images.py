@@ -48,6 +48,7 @@ from jmeta.data.omniglot import read_omniglot_runs
 from jmeta.tasks import Task
 from jmeta.train import train
 
+UNTRAINED = (*FLOORS, "hausdorff")
 TUNED = ("fresh", "pretrained")
 KINDS = ("omniglot", "mednist", "bccd")
 
@@ -63,15 +64,15 @@ class Arguments:
       methods: learned ones, plain training, and floors.
       episodes: that judge, of each experiment and number of shots but `omniglot`.
       seeds: of training, of `omniglot`.
-      valid: judge `omniglot` on episodes of the alphabets of the other set instead of
-        the runs, as settings were chosen.
+      valid: judge `omniglot` on the alphabets of the other background set instead of
+        the runs, to choose settings by.
       json: print one JSON object and nothing else on stdout.
     """
 
     data: pathlib.Path = pathlib.Path("../shared/data/images")
     out: pathlib.Path = pathlib.Path("images-run")
     only: tuple[str, ...] = KINDS
-    methods: tuple[str, ...] = (*FLOORS, "hausdorff", *TUNED, *methods.LEARNED)
+    methods: tuple[str, ...] = (*UNTRAINED, *TUNED, *methods.LEARNED)
     episodes: int = 600
     seeds: tuple[int, ...] = (0,)
     valid: bool = False
@@ -183,12 +184,14 @@ def evaluated(
     official = experiment.name.startswith("omniglot") and not arguments.valid
     if name == "hausdorff" and not official:
         return None
-    folder = arguments.out / experiment.name / name
+    # What is not trained is the same for all sets of letters.
+    shared = official and name in UNTRAINED
+    folder = arguments.out / ("omniglot" if shared else experiment.name) / name
     file = folder.with_suffix(".json")
     if file.exists():
         return json.loads(file.read_text())
     found: dict[str, Any] = {}
-    if name in FLOORS or name == "hausdorff":
+    if name in UNTRAINED:
         answer, seconds = functools.partial(floor, name), 0.0
     else:
         answer, seconds = trained(experiment, name, folder)
@@ -253,7 +256,7 @@ def check_folder(arguments: Arguments) -> None:
 
 def main(arguments: Arguments) -> None:
     """Train, evaluate, print."""
-    known = {*FLOORS, "hausdorff", *TUNED, *methods.LEARNED}
+    known = {*UNTRAINED, *TUNED, *methods.LEARNED}
     for given, all_of_them in (
         (arguments.methods, known),
         (arguments.only, set(KINDS)),
