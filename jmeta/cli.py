@@ -375,19 +375,19 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"jmeta {__version__}")
         return
     run: Callable[..., Any] = app.cli
-    told = {
+    named: dict[str, Any] = {
         "prog": "jmeta",
         "description": (
             "Learning across tasks: which model, which settings, and why. "
             f"This is version {__version__} (jmeta --version)."
         ),
     }
-    if (two := tuple(args[:2])) in FEWSHOT:
+    if (two := " ".join(args[:2])) in FEWSHOT:
         run = functools.partial(tyro.cli, FEWSHOT[two])
-        told, args = {"prog": " ".join(("jmeta", *two))}, args[2:]
+        named, args = {"prog": f"jmeta {two}"}, args[2:]
     try:
         with heeding_sigterm():
-            run(args=args, config=(tyro.conf.DisallowNone,), **told)
+            run(args=args, config=(tyro.conf.DisallowNone,), **named)
             sys.stdout.flush()
     except InputError as error:
         _fail(str(error), EXIT_INPUT)

@@ -178,8 +178,8 @@ def adapt(
         say(note)
 
 
-FEWSHOT: dict[tuple[str, str], Any] = {
-    ("train", "fewshot"): train_fewshot,
-    ("evaluate", "fewshot"): evaluate_fewshot,
+FEWSHOT: dict[str, Any] = {
+    "train fewshot": train_fewshot,
+    "evaluate fewshot": evaluate_fewshot,
 }
 """Commands of two words, which the others' parser does not know."""

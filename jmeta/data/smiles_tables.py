@@ -48,7 +48,7 @@ def smiles_tasks(
     smiles: list[str] = []
     for name, frame in frames.items():
         column = smiles_column(frame)
-        if column is None or frame[column].isna().any():
+        if column is None or bool(pd.isna(frame[column]).any()):
             raise InputError(
                 f"table {quote(name)} has no column smiles that is filled in every row."
             )
