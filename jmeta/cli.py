@@ -374,20 +374,18 @@ def main(args: Sequence[str] | None = None) -> None:
     if list(args) == ["--version"]:
         print(f"jmeta {__version__}")
         return
-    run: Callable[..., Any] = app.cli
-    told = {
-        "prog": "jmeta",
-        "description": (
-            "Learning across tasks: which model, which settings, and why. "
-            f"This is version {__version__} (jmeta --version)."
-        ),
-    }
+    parse: Callable[..., Any] = app.cli
     if (two := tuple(args[:2])) in FEWSHOT:
-        run = functools.partial(tyro.cli, FEWSHOT[two])
-        told, args = {"prog": " ".join(("jmeta", *two))}, args[2:]
+        prog = " ".join(("jmeta", *two))
+        parse = functools.partial(tyro.cli, FEWSHOT[two], prog=prog)
+        args = args[2:]
+    else:
+        told = "Learning across tasks: which model, which settings, and why. "
+        told += f"This is version {__version__} (jmeta --version)."
+        parse = functools.partial(parse, prog="jmeta", description=told)
     try:
         with heeding_sigterm():
-            run(args=args, config=(tyro.conf.DisallowNone,), **told)
+            parse(args=args, config=(tyro.conf.DisallowNone,))
             sys.stdout.flush()
     except InputError as error:
         _fail(str(error), EXIT_INPUT)

@@ -178,7 +178,7 @@ def adapt(
         say(note)
 
 
-FEWSHOT: dict[tuple[str, str], Any] = {
+FEWSHOT: dict[tuple[str, ...], Any] = {
     ("train", "fewshot"): train_fewshot,
     ("evaluate", "fewshot"): evaluate_fewshot,
 }

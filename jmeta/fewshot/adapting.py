@@ -169,7 +169,7 @@ def adapt(
     if model.recipe.form == "fingerprint":
         slots = max(x.shape[1], asked.shape[1])
         x, asked = _with_slots(x, slots), _with_slots(asked, slots)
-    y = support.y[known]
+    y = pd.Series(support.y[known])
     out = query.names.copy()
     if model.recipe.kind == "number":
         values = numbers_of(y, str(y.name), "number").astype(np.float32)
@@ -199,7 +199,8 @@ def adapt(
     if not known.all():
         notes.append(f"{(~known).sum()} rows of the support have no label: left out.")
     if coverage is not None:
-        silent = model.abstains(answer.confidence, int(known.sum()), coverage)
+        confidence = np.asarray(answer.confidence)
+        silent = model.abstains(confidence, int(known.sum()), coverage)
         out["abstain"] = np.where(silent, "yes", "no")
         out["prediction"] = out["prediction"].mask(silent)
         notes.append(

@@ -146,7 +146,7 @@ def _embedded(
 
     def made(recipe: Recipe) -> MetaAlgorithm:
         network, _ = _network(recipe, recipe.size)
-        parts = {
+        parts: dict[Any, optax.GradientTransformation] = {
             "network": _falling(recipe, recipe.lr),
             "head": _falling(recipe, 10.0 * recipe.lr),
         }
