@@ -240,15 +240,8 @@ def evaluated(
     begin = time.perf_counter()
     for draws in protocol.all_draws(bank, protocol.SHOTS, arguments.draws):
         asked = protocol.shuffled_labels(draws) if control else draws
-        gain, error = protocol.judged(draws, predict(asked))
-        rows.append(
-            {
-                "task": draws.task,
-                "shot": draws.shot,
-                "gain": gain,
-                "calibration_error": error,
-            }
-        )
+        found = protocol.judged(draws, predict(asked))
+        rows.append({"task": draws.task, "shot": draws.shot} | found)
     found = protocol.summary(rows)
     told(f"{name}: " + ", ".join(f"{k}: {v['dauprc']:.3f}" for k, v in found.items()))
     seconds = round(time.perf_counter() - begin, 1)

@@ -88,15 +88,27 @@ def remembered(
     return asked
 
 
-def judged(draws: Draws, probs: np.ndarray) -> tuple[float, float]:
-    """Of one task, means over draws: dAUPRC, and the calibration error."""
+BINS = 15
+
+
+def judged(draws: Draws, probs: np.ndarray) -> dict[str, Any]:
+    """Of one task, means over draws: dAUPRC (`gain`), the calibration error, and for
+    each bin of the predicted probability by how much fewer are active than said, as a
+    share of all queries (`excess`)."""
     query = draws.episodes.query
-    gains, errors = [], []
+    gains, errors, excess = [], [], []
     for p, y, mask in zip(probs, np.asarray(query.y), np.asarray(query.mask)):
         gains.append(average_precision_score(y[mask], p[mask]) - y[mask].mean())
         both = jnp.stack([1.0 - p, p], axis=1)
         errors.append(float(_calibration(both, y, mask)))
-    return float(np.mean(gains)), float(np.mean(errors))
+        places = np.minimum((p[mask] * BINS).astype(int), BINS - 1)
+        away = np.bincount(places, weights=p[mask] - y[mask], minlength=BINS)
+        excess.append(away / mask.sum())
+    return {
+        "gain": float(np.mean(gains)),
+        "calibration_error": float(np.mean(errors)),
+        "excess": np.mean(excess, axis=0).tolist(),
+    }
 
 
 _calibration = jax.jit(calibration_error)
@@ -106,16 +118,23 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over tasks, and standard errors, by size of support.
 
     Args:
-      rows: of one method: `shot`, `gain` and `calibration_error` of each task.
+      rows: of one method: `shot` of each task, and what `judged` gives.
+
+    Returns:
+      Of each size, also the calibration error of all tasks taken together, each of
+      which counts alike (`pooled_calibration_error`): that of single draws is mostly
+      the chance of their few queries.
     """
     out = {}
     for shot in sorted({row["shot"] for row in rows}):
         gains = np.array([row["gain"] for row in rows if row["shot"] == shot])
         errors = [row["calibration_error"] for row in rows if row["shot"] == shot]
+        excess = np.mean([row["excess"] for row in rows if row["shot"] == shot], axis=0)
         out[str(shot)] = {
             "dauprc": round(float(gains.mean()), 4),
             "standard_error": round(float(gains.std(ddof=1) / len(gains) ** 0.5), 4),
             "calibration_error": round(float(np.mean(errors)), 4),
+            "pooled_calibration_error": round(float(np.abs(excess).sum()), 4),
             "tasks": len(gains),
         }
     return out
