@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jmeta.data.collection import Collection
-from jmeta.tasks import Examples, Task
+from jmeta.data.collection import Collection, unit_of
+from jmeta.tasks import Examples, Task, target_scaling
 from jmeta.types import Array, Key
 
 __all__ = [
@@ -87,7 +87,7 @@ def make_bank(data: Collection) -> Bank:
         label=ints(data.label[order]),
         value=jnp.asarray(data.value[order], jnp.float32),
         x=jnp.asarray(data.x),
-        unit=jnp.asarray(1.0 / 255.0 if data.form == "image" else 1.0, jnp.float32),
+        unit=jnp.asarray(unit_of(data.form)),
     )
 
 
@@ -95,18 +95,13 @@ def unit_targets(
     task: Task,
 ) -> tuple[Task, Float[Array, ""], Float[Array, ""]]:
     """A task whose numbers have mean 0 and deviation 1 on the support; and what these
-    were, to bring predictions back. The deviation of equal numbers is taken as 1."""
-    support = task.support
-    count = jnp.maximum(jnp.sum(support.mask), 1)
-    mean = jnp.sum(jnp.where(support.mask, support.y, 0.0)) / count
-    away = jnp.where(support.mask, support.y - mean, 0.0)
-    variance = jnp.sum(jnp.square(away)) / count
-    scale = jnp.where(variance > 1e-12, jnp.sqrt(jnp.maximum(variance, 1e-12)), 1.0)
+    were, to bring predictions back (`jmeta.tasks.target_scaling`)."""
+    mean, scale = target_scaling(task.support)
 
     def scaled(examples: Examples) -> Examples:
         return examples._replace(y=(examples.y - mean) / scale)
 
-    task = task._replace(support=scaled(support), query=scaled(task.query))
+    task = task._replace(support=scaled(task.support), query=scaled(task.query))
     return task, mean, scale
 
 

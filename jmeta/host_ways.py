@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta.data.collection import Collection
+from jmeta.data.collection import Collection, unit_of
 from jmeta.episodes import make_bank
 from jmeta.tasks import Examples, Task
 from jmeta.types import Key
@@ -86,5 +86,5 @@ def _read(x: np.ndarray, slots: Slots) -> Examples:
         turned = np.asarray(slots.turn) == quarter
         if turned.any():
             found[turned] = np.rot90(found[turned], quarter, axes=(1, 2))
-    found = found.astype(np.float32) * np.float32(1.0 / 255.0)
+    found = found.astype(np.float32) * unit_of("image")
     return Examples(x=found, y=slots.y, mask=slots.mask)

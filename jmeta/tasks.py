@@ -34,6 +34,7 @@ __all__ = [
     "pad_table",
     "prepare",
     "stack",
+    "target_scaling",
     "task_of",
 ]
 
@@ -118,7 +119,7 @@ def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 def pad_examples(
-    x: Float[np.ndarray, "n features"], y: Shaped[np.ndarray, " n"], *, length: int
+    x: Num[np.ndarray, "n *features"], y: Shaped[np.ndarray, " n"], *, length: int
 ) -> Examples:
     """Pad rows to `length`; the mask says which are real.
 
@@ -207,6 +208,17 @@ def kfold(
     dealt = jnp.zeros(num_rows, int).at[order].set(jnp.arange(num_rows) % num_folds)
     query = mask & (dealt == jnp.arange(num_folds)[:, None])
     return Folds(support=mask & ~query, query=query)
+
+
+def target_scaling(
+    support: Examples,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean and deviation of a support's numbers; of equal ones the deviation is 1."""
+    count = jnp.maximum(jnp.sum(support.mask), 1)
+    mean = jnp.sum(jnp.where(support.mask, support.y, 0.0)) / count
+    away = jnp.where(support.mask, support.y - mean, 0.0)
+    variance = jnp.sum(jnp.square(away)) / count
+    return mean, jnp.sqrt(jnp.where(variance > 1e-12, variance, 1.0))
 
 
 class Scaling(NamedTuple):

@@ -23,13 +23,16 @@ from jmeta.algorithms.row_kernel import Kernel, gaussian_kernel
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.gaussian import Gaussian
 from jmeta.learners.common import class_logits, one_hot, present
-from jmeta.tasks import Examples
+from jmeta.tasks import Examples, target_scaling
 from jmeta.types import Array, Key, Params
 
 __all__ = ["deep_kernel", "evidence", "likeliest"]
 
 _LARGEST_STEP = 1.0
 """Of the fit, in logarithms."""
+
+_LEAST_NOISE = 1e-4
+"""Added to the noise's variance, for matrices that rounding must not make singular."""
 
 
 class _Factor(NamedTuple):
@@ -48,7 +51,7 @@ def _factor(
     """Rows outside the mask are independent of all others, with unit variance."""
     both = mask[:, None] & mask
     inside = jnp.where(both, covariance, 0.0)
-    noise = jnp.where(mask, jnp.exp(log_noise) + 1e-4, 1.0)
+    noise = jnp.where(mask, jnp.exp(log_noise) + _LEAST_NOISE, 1.0)
     lower = jnp.linalg.cholesky(inside + jnp.diag(noise))
     weights = jax.scipy.linalg.cho_solve((lower, True), targets)
     return _Factor(lower, weights)
@@ -215,30 +218,26 @@ def deep_kernel(
         half = jax.scipy.linalg.solve_triangular(factor.lower, crossed.T, lower=True)
         variance = chosen.variance(parts["kernel"], query)
         variance = jnp.maximum(variance - jnp.sum(jnp.square(half), axis=0), 0.0)
-        return crossed @ factor.weights, variance + jnp.exp(parts["log_noise"]) + 1e-4
+        variance += jnp.exp(parts["log_noise"]) + _LEAST_NOISE
+        return crossed @ factor.weights, variance
 
     def apply(
         params: Params, support: Rows, labels: Examples, query: Rows
     ) -> Prediction:
         mask = labels.mask
-        weight = mask / jnp.maximum(jnp.sum(mask), 1)
-
-        def about(targets: Array) -> tuple[Array, Array]:
-            mean = weight @ targets
-            return jnp.where(mask[:, None], targets - mean, 0.0), mean
-
         if num_classes is None:
-            away, mean = about(labels.y[:, None])
-            variance = weight @ jnp.square(away[:, 0])
-            unit = jnp.sqrt(jnp.where(variance > 1e-12, variance, 1.0))
-            means, spread = posterior(params, support, away / unit, mask, query)
+            mean, unit = target_scaling(labels)
+            away = jnp.where(mask, (labels.y - mean) / unit, 0.0)[:, None]
+            means, spread = posterior(params, support, away, mask, query)
             return Gaussian(
                 mean=mean + unit * means[:, 0], variance=jnp.square(unit) * spread
             )
         examples = labels._replace(x=support.z)
         targets = 2.0 * one_hot(examples, num_classes) - 1.0
         # The targets of two classes are each other's opposite.
-        away, mean = about(targets[:, 1:] if num_classes == 2 else targets)
+        targets = targets[:, 1:] if num_classes == 2 else targets
+        mean = mask @ targets / jnp.maximum(jnp.sum(mask), 1)
+        away = jnp.where(mask[:, None], targets - mean, 0.0)
         means, spread = posterior(params, support, away, mask, query)
         doubt = jnp.sqrt(1.0 + jnp.exp(params["log_doubt"]) * spread)
         scores = jnp.exp(params["log_factor"]) * (mean + means) / doubt[:, None]

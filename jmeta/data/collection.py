@@ -15,11 +15,17 @@ __all__ = [
     "of_classes",
     "of_molecules",
     "subset",
+    "unit_of",
 ]
 
 FORMS = ("fingerprint", "image", "numbers")
 """What a row may be: `(slots, 2)` uint16 (see `jmeta.fingerprints`); `(height, width,
 channels)` uint8; `(features,)` float32."""
+
+
+def unit_of(form: str) -> np.float32:
+    """What a stored number is multiplied by: pixels are to lie from 0 to 1."""
+    return np.float32(1.0 / 255.0 if form == "image" else 1.0)
 
 
 class Collection(NamedTuple):

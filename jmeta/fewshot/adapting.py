@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from jmeta.data.collection import unit_of
 from jmeta.data.columns import levels_of, numbers_of, quote
 from jmeta.data.target import known_rows
 from jmeta.errors import InputError
 from jmeta.fewshot.model import Answer, FewShotModel
 from jmeta.fewshot.samples import Samples
-from jmeta.tasks import Examples, Task, bucket
+from jmeta.tasks import Task, bucket, pad_examples
 
 __all__ = ["Adapted", "adapt"]
 
@@ -57,30 +58,18 @@ def _classes_of(
     return np.array([places[level] for level in levels])[codes].astype(np.int32), names
 
 
-def _padded(x: np.ndarray, y: np.ndarray, length: int) -> Examples:
-    missing = length - len(x)
-
-    def pad(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-
-    return Examples(
-        x=jnp.asarray(pad(x), jnp.float32),
-        y=jnp.asarray(pad(y)),
-        mask=jnp.arange(length) < len(x),
-    )
-
-
 def _answers(
     model: FewShotModel, x: np.ndarray, y: np.ndarray, query: np.ndarray
 ) -> Answer:
     """Predictions of all query rows, some at a time."""
-    support = _padded(x, y, bucket(len(x), "rows"))
+    support = pad_examples(x, y, length=bucket(len(x), "rows"))
     length = min(_CHUNK, bucket(len(query), "rows"))
     found = []
     for first in range(0, len(query), length):
         part = query[first : first + length]
         nothing = np.zeros(len(part), y.dtype)
-        task = Task(support, _padded(part, nothing, length), jnp.zeros(1))
+        asked = pad_examples(part, nothing, length=length)
+        task = Task(support, asked, jnp.zeros(1))
         found.append(model.answers(jax.tree.map(lambda leaf: leaf[None], task)))
     # Padding comes last, behind all chunks.
     return jax.tree.map(
@@ -115,9 +104,7 @@ def _sized(model: FewShotModel, x: np.ndarray, what: str) -> np.ndarray:
             f"the rows of the {what} have the shape {x.shape[1:]}, where the model was "
             f"trained on rows of {wanted}."
         )
-    # Pixels from 0 to 1, as `jmeta.episodes.make_bank` has them.
-    unit = 1.0 / 255.0 if model.recipe.form == "image" else 1.0
-    return x.astype(np.float32) * np.float32(unit)
+    return x.astype(np.float32) * unit_of(model.recipe.form)
 
 
 def _with_slots(x: np.ndarray, slots: int) -> np.ndarray:
