@@ -13,7 +13,6 @@ they take about twenty minutes of one core, and are kept. Training goes on from 
 where it was stopped, and what was evaluated is not evaluated again.
 """
 
-import csv
 import dataclasses
 import functools
 import json
@@ -38,10 +37,11 @@ from rich.table import Table
 from jmeta.algorithms import deep_kernel, deep_tanimoto, prototypical, ridge_head
 from jmeta.base import MetaAlgorithm
 from jmeta.checkpoint import Checkpoints
-from jmeta.data.collection import Collection, of_molecules, subset
-from jmeta.data.molecules import Molecules, read_molecules
+from jmeta.data.collection import Collection
 from jmeta.data.smiles import descriptors_of, edges_of, joined, levels_of, read_smiles
 from jmeta.episodes import Bank, draw_episodes, eligible, make_bank
+from jmeta.fewshot.sources import Options, read_tasks
+from jmeta.fewshot.splits import apart
 from jmeta.fingerprints import dense_counts
 from jmeta.networks import FingerprintMLP, from_linen
 from jmeta.tasks import bucket
@@ -89,14 +89,6 @@ class Arguments:
 def told(text: str) -> None:
     """Progress."""
     print(text, file=sys.stderr, flush=True)
-
-
-def apart(data: Molecules, judged: Molecules, path: pathlib.Path) -> np.ndarray:
-    """Places of the tasks whose target is none of those that judge."""
-    with open(path, newline="") as file:
-        target = {row["chembl_id"]: row["target_id"] for row in csv.DictReader(file)}
-    taken = {target.get(task) for task in judged.tasks} - {None, ""}
-    return np.array([i for i, t in enumerate(data.tasks) if target.get(t) not in taken])
 
 
 def described(arguments: Arguments, split: str) -> np.ndarray:
@@ -270,12 +262,11 @@ def main(arguments: Arguments) -> None:
     if unknown:
         sys.exit(f"fsmol: methods must be of {[*FLOORS, *LEARNED]}, not {unknown}.")
     check_folder(arguments)
-    data = read_molecules(arguments.data, "train")
-    judging = read_molecules(arguments.data, "valid")
-    kept = apart(data, judging, arguments.data / "target_info.csv")
-    training, judged, num_descriptors = with_descriptors(
-        arguments, subset(of_molecules(data), kept), of_molecules(judging)
+    every, judging = (
+        read_tasks(arguments.data, role, Options()).data for role in ("train", "valid")
     )
+    kept = apart(every, judging)
+    training, judged, num_descriptors = with_descriptors(arguments, kept, judging)
     bank, judge = make_bank(training), make_bank(judged)
     out: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
@@ -283,15 +274,15 @@ def main(arguments: Arguments) -> None:
         "jax": jax.__version__,
         "steps": arguments.steps,
         "tasks_per_step": arguments.tasks,
-        "train_tasks": len(kept),
-        "left_out_for_target": len(data.tasks) - len(kept),
+        "train_tasks": len(kept.tasks),
+        "left_out_for_target": len(every.tasks) - len(kept.tasks),
         "too_few_rows": {
             shot: int((~eligible(bank, shot)).sum()) for shot in arguments.train_shots
         },
         "methods": {},
     }
     learned: dict[str, Callable[[protocol.Draws], np.ndarray]] = {}
-    told(f"{len(kept)} tasks, {out['left_out_for_target']} left out for their target")
+    told(f"{out['train_tasks']} tasks, {out['left_out_for_target']} left out")
     for name in arguments.methods:
         if name in FLOORS:
             predict, extra = functools.partial(floor, name), {}

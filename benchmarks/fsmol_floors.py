@@ -11,21 +11,16 @@ from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from jmeta.fewshot.floors import shared_entries
+
 __all__ = ["FLOORS", "scores_of"]
 
 _NOISES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Of the Gaussian process, in units of the kernel's height."""
 
 
-def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Tanimoto's, of which entries there are."""
-    a, b = (a > 0).astype(np.float32), (b > 0).astype(np.float32)
-    product = a @ b.T
-    return product / np.maximum(a.sum(1)[:, None] + b.sum(1) - product, 1.0)
-
-
 def _tanimoto(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
-    near = _similarity(query, x)
+    near = shared_entries(query, x)
     # Nearest active one against nearest inactive one.
     return 0.5 + 0.5 * (near[:, y == 1].max(1) - near[:, y == 0].max(1))
 
@@ -45,7 +40,7 @@ def _process(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     target = np.where(y == 1, 1.0, -1.0)
     mean = target.mean()
     about = target - mean
-    inner = _similarity(x, x).astype(float)
+    inner = shared_entries(x, x).astype(float)
     found = []
     for noise in _NOISES:
         factor = np.linalg.cholesky(inner + noise * np.eye(len(x)))
@@ -54,7 +49,7 @@ def _process(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
         evidence = -0.5 * len(x) * np.log(height) - np.log(np.diag(factor)).sum()
         found.append((evidence, np.linalg.solve(factor.T, half)))
     weights = max(found, key=lambda pair: pair[0])[1]
-    return expit(2.0 * (mean + _similarity(query, x) @ weights))
+    return expit(2.0 * (mean + shared_entries(query, x) @ weights))
 
 
 FLOORS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {

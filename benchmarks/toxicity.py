@@ -28,7 +28,7 @@ import numpy as np
 import optax
 import tyro
 from fsmol_floors import scores_of
-from fsmol_protocol import Draws, predictor, shuffled_labels
+from fsmol_protocol import predictor
 from jax.tree_util import Partial
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +40,7 @@ from jmeta.checkpoint import Checkpoints
 from jmeta.data.collection import of_molecules, subset
 from jmeta.data.molecules import read_molecules
 from jmeta.episodes import Bank, draw_episode, draw_episodes, make_bank
+from jmeta.fewshot.drawing import Draws, shuffled
 from jmeta.fingerprints import dense_counts
 from jmeta.learners.inner import classifier
 from jmeta.networks import FingerprintMLP, from_linen
@@ -190,18 +191,6 @@ def areas(draws: Draws, scores: np.ndarray) -> list[float]:
     query = draws.episodes.query
     each = zip(scores, np.asarray(query.y), np.asarray(query.mask))
     return [100.0 * roc_auc_score(y[mask], p[mask]) for p, y, mask in each]
-
-
-def shuffled(draws: Draws) -> Draws:
-    """The control, in whose supports all rows that count come first."""
-    whole = draws.episodes.support
-    count = 2 * draws.shot
-    part = jax.tree.map(lambda leaf: leaf[:, :count], whole)
-    mixed = shuffled_labels(
-        draws._replace(episodes=draws.episodes._replace(support=part))
-    ).episodes.support.y
-    support = whole._replace(y=whole.y.at[:, :count].set(mixed))
-    return draws._replace(episodes=draws.episodes._replace(support=support))
 
 
 def judged(draws: list[Draws], predict: Callable[[Draws], np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jmeta.data.molecules import NUM_BITS
 
-__all__ = ["Floor", "floors_for", "predict_floor"]
+__all__ = ["Floor", "floors_for", "predict_floor", "shared_entries"]
 
 
 class Floor(NamedTuple):
@@ -38,8 +38,8 @@ def _features(form: str, x: np.ndarray) -> np.ndarray:
     return _dense(x) if form == "fingerprint" else x.reshape(len(x), -1)
 
 
-def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Tanimoto's, of which entries there are."""
+def shared_entries(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Tanimoto's similarity of which entries there are, `(n, m)`."""
     a, b = (a > 0).astype(np.float32), (b > 0).astype(np.float32)
     product = a @ b.T
     return product / np.maximum(a.sum(1)[:, None] + b.sum(1) - product, 1.0)
@@ -131,7 +131,7 @@ def _logs(predict: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 def floors_for(form: str, kind: str) -> dict[str, Floor]:
     """By name, what is done with such rows and targets."""
     molecules = form == "fingerprint"
-    alike = _similarity if molecules else _closeness
+    alike = shared_entries if molecules else _closeness
     near = "tanimoto" if molecules else "nearest"
     scaled = _logs if molecules else lambda predict: predict
     if kind == "number":
