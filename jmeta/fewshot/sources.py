@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,10 +115,10 @@ def _kind_of_tables(path: Path) -> tuple[str, Any]:
     from jmeta.data.smiles_tables import smiles_column
     from jmeta.data.task_tables import read_tables
 
-    frames = read_tables(path).values()
-    if all(smiles_column(frame) is not None for frame in frames):
-        return "molecules", _smiles
-    return "tables", _tables
+    tables = read_tables(path)
+    if all(smiles_column(frame) is not None for frame in tables.values()):
+        return "molecules", functools.partial(_smiles, tables)
+    return "tables", functools.partial(_tables, tables)
 
 
 def _is_molecules(path: Path) -> bool:
@@ -157,35 +158,31 @@ def _molecules(
     kind = options.kind or "classes"
     if kind == "number" and not np.isfinite(data.value).any():
         raise InputError(f"{str(path)!r} holds classes alone, and no numbers.")
-    return Source(
-        data=data,
-        kind=kind,
-        pools=False,
-        reader={
-            "name": "molecules",
-            "row": [int(data.x.shape[1]), 2],
-            "classes": list(data.classes[0]),
-        },
-        told=(f"{len(data.tasks)} tasks on {len(data.x)} molecules.",),
-    )
+    return _source_of(data, kind)
 
 
 def _smiles(
-    path: Path, role: str, options: Options, reader: dict[str, Any] | None
+    tables: dict[str, Any],
+    path: Path,
+    role: str,
+    options: Options,
+    reader: dict[str, Any] | None,
 ) -> Source:
     """Tables with a column of SMILES."""
     from jmeta.data.smiles_tables import smiles_tasks
-    from jmeta.data.task_tables import read_tables
 
-    del role, reader  # A table says nothing of it, and fingerprints are of one length.
-    data = smiles_tasks(
-        read_tables(path), options.targets, task=options.task, kind=options.kind
-    )
-    numbers = bool(np.isfinite(data.value).any())
+    # Tables do not say what they are for, and fingerprints are of one length.
+    del path, role, reader
+    data = smiles_tasks(tables, options.targets, task=options.task, kind=options.kind)
+    return _source_of(data, "number" if np.isfinite(data.value).any() else "classes")
+
+
+def _source_of(data: Collection, kind: str) -> Source:
+    """Of tasks on molecules."""
     return Source(
         data=data,
-        kind="number" if numbers else "classes",
-        pools=not numbers and max(map(len, data.classes)) > 2,
+        kind=kind,
+        pools=kind == "classes" and max(map(len, data.classes)) > 2,
         reader={
             "name": "molecules",
             "row": [int(data.x.shape[1]), 2],
@@ -234,13 +231,16 @@ def _images(
 
 
 def _tables(
-    path: Path, role: str, options: Options, reader: dict[str, Any] | None
+    tables: dict[str, Any],
+    path: Path,
+    role: str,
+    options: Options,
+    reader: dict[str, Any] | None,
 ) -> Source:
     from jmeta.data.task_encoding import TaskEncoding
-    from jmeta.data.task_tables import encode_tasks, fit_tasks, read_tables
+    from jmeta.data.task_tables import encode_tasks, fit_tasks
 
     del role  # A table says nothing of it.
-    tables = read_tables(path)
     if reader is not None:
         encoding = TaskEncoding.from_json(reader["encoding"])
         data = encode_tasks(encoding, tables)
