@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from clocked import told, trained_in
 from fsmol_floors import FLOORS, scores_of
 from jax.tree_util import Partial
 from rich.console import Console
@@ -36,16 +37,15 @@ from rich.table import Table
 
 from jmeta.algorithms import deep_kernel, deep_tanimoto, prototypical, ridge_head
 from jmeta.base import MetaAlgorithm
-from jmeta.checkpoint import Checkpoints
 from jmeta.data.collection import Collection
 from jmeta.data.smiles import descriptors_of, edges_of, joined, levels_of, read_smiles
 from jmeta.episodes import Bank, draw_episodes, eligible, make_bank
+from jmeta.fewshot.drawing import Draws, shuffled
 from jmeta.fewshot.sources import Options, read_tasks
 from jmeta.fewshot.splits import apart
 from jmeta.fingerprints import dense_counts
 from jmeta.networks import FingerprintMLP, from_linen
 from jmeta.tasks import bucket
-from jmeta.train import train
 
 LEARNED = ("deep_kernel", "deep_ridge", "ridge", "mahalanobis", "prototypical")
 
@@ -84,11 +84,6 @@ class Arguments:
     draws: int = 10
     seed: int = 0
     json: bool = False
-
-
-def told(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def described(arguments: Arguments, split: str) -> np.ndarray:
@@ -155,7 +150,7 @@ def algorithm_of(
 
 def trained(
     name: str, bank: Bank, arguments: Arguments, num_descriptors: int
-) -> tuple[Callable[[protocol.Draws], np.ndarray], dict[str, Any]]:
+) -> tuple[Callable[[Draws], np.ndarray], dict[str, Any]]:
     """A method after meta-training: its predictions, and what training took."""
     algorithm = algorithm_of(name, arguments, num_descriptors)
     draw = functools.partial(
@@ -169,34 +164,18 @@ def trained(
     def sample(bank: Bank, key: Any) -> Any:
         return draw(key, bank, shots=jnp.array(arguments.train_shots))
 
-    folder = arguments.out / name
-    folder.mkdir(exist_ok=True)
-    clock = folder / "seconds.json"
-    spent = json.loads(clock.read_text()) if clock.exists() else 0.0
-    begin = time.perf_counter()
-
-    def progress(metrics: dict[str, float]) -> None:
-        seconds = spent + time.perf_counter() - begin
-        if "loss" in metrics:
-            clock.write_text(json.dumps(seconds))
-            told(
-                f"{name}: step {metrics['step']:.0f}, loss {metrics['loss']:.4f}, "
-                f"{metrics['tasks_per_s']:.0f} tasks/s, {seconds:.0f} s"
-            )
-
-    state = train(
+    state, seconds = trained_in(
+        arguments.out / name,
+        name,
         algorithm,
         Partial(sample, bank),
         jax.random.key(arguments.seed),
         num_steps=arguments.steps,
-        checkpoints=Checkpoints(folder / "checkpoints"),
         checkpoint_every=500,
-        progress=progress,
     )
-    seconds = json.loads(clock.read_text())
     predict = functools.partial(protocol.predictor(algorithm.predict), state.params)
     head = jax.tree.map(lambda leaf: round(float(leaf), 4), state.params["head"])
-    return predict, {"seconds": round(seconds, 1), "head": head}
+    return predict, {"seconds": seconds, "head": head}
 
 
 @functools.cache
@@ -204,7 +183,7 @@ def _written_out() -> Callable[..., Any]:
     return jax.jit(jax.vmap(lambda x: dense_counts(x, 2048)))
 
 
-def floor(name: str, draws: protocol.Draws) -> np.ndarray:
+def floor(name: str, draws: Draws) -> np.ndarray:
     """A floor's scores, `(draws, rows)`; those of padding are 0."""
     support, query = draws.episodes.support, draws.episodes.query
     scores = np.zeros(query.y.shape)
@@ -217,7 +196,7 @@ def floor(name: str, draws: protocol.Draws) -> np.ndarray:
 
 def evaluated(
     name: str,
-    predict: Callable[[protocol.Draws], np.ndarray],
+    predict: Callable[[Draws], np.ndarray],
     bank: Bank,
     arguments: Arguments,
     *,
@@ -230,8 +209,8 @@ def evaluated(
         return json.loads(file.read_text())
     rows = []
     begin = time.perf_counter()
-    for draws in protocol.all_draws(bank, protocol.SHOTS, arguments.draws):
-        asked = protocol.shuffled_labels(draws) if control else draws
+    for draws in protocol.all_draws(bank, arguments.draws):
+        asked = shuffled(draws) if control else draws
         found = protocol.judged(draws, predict(asked))
         rows.append({"task": draws.task, "shot": draws.shot} | found)
     found = protocol.summary(rows)
@@ -281,7 +260,7 @@ def main(arguments: Arguments) -> None:
         },
         "methods": {},
     }
-    learned: dict[str, Callable[[protocol.Draws], np.ndarray]] = {}
+    learned: dict[str, Callable[[Draws], np.ndarray]] = {}
     told(f"{out['train_tasks']} tasks, {out['left_out_for_target']} left out")
     for name in arguments.methods:
         if name in FLOORS:
@@ -295,7 +274,7 @@ def main(arguments: Arguments) -> None:
         out["methods"][name] = evaluated(name, predict, judge, arguments) | extra
     if len(learned) > 1:
 
-        def mean(draws: protocol.Draws) -> np.ndarray:
+        def mean(draws: Draws) -> np.ndarray:
             return np.mean([predict(draws) for predict in learned.values()], axis=0)
 
         name = "mean_of_" + "_and_".join(learned)

@@ -3,65 +3,26 @@
 Source: Stanley et al., 2021, https://openreview.net/forum?id=701FtuyLlAd, section 4.
 """
 
-import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from jmeta.episodes import Bank, draw_episode, eligible
+from jmeta.episodes import Bank
+from jmeta.fewshot.drawing import Draws, Plan, judging_draws
 from jmeta.metrics import calibration_error
-from jmeta.tasks import Task, bucket
 
 SHOTS = (16, 32, 64, 128)
 
 
-class Draws(NamedTuple):
-    """All draws of one task and one size of support, with a leading axis of draws."""
-
-    task: int
-    shot: int
-    episodes: Task
-
-
-@functools.cache
-def _drawer(support_rows: int, window: int) -> Callable[..., Task]:
-    draw = functools.partial(
-        draw_episode,
-        support_rows=support_rows,
-        query_rows=window,
-        window=window,
-    )
-    return jax.jit(jax.vmap(draw, in_axes=(0, None, None, None)))
-
-
-def all_draws(
-    bank: Bank, shots: tuple[int, ...], num_draws: int, seed: int = 0
-) -> Iterator[Draws]:
+def all_draws(bank: Bank, num_draws: int) -> Iterator[Draws]:
     """The episodes that judge, the same whenever they are asked for."""
-    for shot in shots:
-        fits = np.asarray(eligible(bank, shot, 2))
-        for task in np.flatnonzero(fits):
-            key = jax.random.fold_in(jax.random.key(seed), int(task) * 1000 + shot)
-            draw = _drawer(shot, bucket(int(bank.size[task]), "rows"))
-            keys = jax.random.split(key, num_draws)
-            episodes = draw(keys, bank, jnp.array(int(task)), jnp.array(shot))
-            yield Draws(task=int(task), shot=shot, episodes=episodes)
-
-
-def shuffled_labels(draws: Draws) -> Draws:
-    """The control: the same episodes, the labels of each support in random order."""
-    support = draws.episodes.support
-
-    def one(key: Any, y: Any) -> Any:
-        return jax.random.permutation(key, y)  # All rows count.
-
-    keys = jax.random.split(jax.random.key(1), len(support.y))
-    support = support._replace(y=jax.vmap(one)(keys, support.y))
-    return draws._replace(episodes=draws.episodes._replace(support=support))
+    plan = Plan(kind="classes", ways=None, shots=SHOTS, query=1, batch=1)
+    for shot in SHOTS:  # One at a time, so that no support is padded.
+        yield from judging_draws(plan, bank, (shot,), num_draws)
 
 
 def predictor(predict: Callable[..., Any]) -> Callable[[Any, Draws], np.ndarray]:
@@ -77,7 +38,7 @@ def remembered(
     predict: Callable[[Draws], np.ndarray],
 ) -> Callable[[Draws], np.ndarray]:
     """The same, asked once for each task and size of support."""
-    known: dict[tuple[int, int], np.ndarray] = {}
+    known: dict[tuple[int | None, int], np.ndarray] = {}
 
     def asked(draws: Draws) -> np.ndarray:
         place = draws.task, draws.shot

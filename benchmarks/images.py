@@ -20,7 +20,6 @@ import json
 import pathlib
 import platform
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from clocked import told, trained_in
 from image_experiments import (
     LETTERS,
     SCANS,
@@ -43,10 +43,8 @@ from jax.tree_util import Partial
 from rich.console import Console
 from rich.table import Table
 
-from jmeta.checkpoint import Checkpoints
 from jmeta.data.omniglot import read_omniglot_runs
 from jmeta.tasks import Task
-from jmeta.train import train
 
 UNTRAINED = (*FLOORS, "hausdorff")
 TUNED = ("fresh", "pretrained")
@@ -77,11 +75,6 @@ class Arguments:
     seeds: tuple[int, ...] = (0,)
     valid: bool = False
     json: bool = False
-
-
-def told(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def experiments_of(kind: str, arguments: Arguments) -> list[Experiment]:
@@ -120,32 +113,17 @@ def trained(
         shapes = jax.tree.map(lambda leaf: leaf[0], shapes.support)
     else:
         algorithm, sample = methods.learned(name, plan), methods.sampler(plan)
-    folder.mkdir(parents=True, exist_ok=True)
-    clock = folder / "seconds.json"
-    spent = json.loads(clock.read_text()) if clock.exists() else 0.0
-    begin = time.perf_counter()
-
-    def progress(metrics: dict[str, float]) -> None:
-        seconds = spent + time.perf_counter() - begin
-        if "loss" in metrics:
-            clock.write_text(json.dumps(seconds))
-            told(
-                f"{experiment.name} {name}: step {metrics['step']:.0f}, loss "
-                f"{metrics['loss']:.4f}, {seconds:.0f} s"
-            )
-
-    state = train(
+    state, seconds = trained_in(
+        folder,
+        f"{experiment.name} {name}",
         algorithm,
         Partial(sample, experiment.bank),
         jax.random.key(experiment.seed),
         num_steps=plan.num_steps[name],
         steps_per_call=25,
         init_tasks=shapes,
-        checkpoints=Checkpoints(folder / "checkpoints"),
         checkpoint_every=100,
-        progress=progress,
     )
-    seconds = round(json.loads(clock.read_text()), 1)
     params, predict = state.params, algorithm.predict
     if name == "pretrained":
         params, predict = methods.fine_tuned(plan, some, state.params)

@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from clocked import told
 from fsmol_floors import scores_of
 from fsmol_protocol import predictor
 from jax.tree_util import Partial
@@ -82,11 +82,6 @@ class Arguments:
     seeds: int = 1
     pretrained: pathlib.Path | None = None
     json: bool = False
-
-
-def told(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def algorithm_of(name: str, arguments: Arguments) -> MetaAlgorithm:
