@@ -9,7 +9,7 @@ the average precision less the query's share of actives; means and standard erro
 over tasks. Beside each learned method stands a control whose support labels are
 shuffled, and below them the mean of their probabilities. With `--descriptors`, learned
 methods see those of rdkit behind the fingerprints, from the SMILES beside the files;
-they take about twenty minutes of one core, and are kept. Training goes on from `--out`
+they take many minutes, and are kept. Training goes on from `--out`
 where it was stopped, and what was evaluated is not evaluated again.
 """
 

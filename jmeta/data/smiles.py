@@ -163,7 +163,7 @@ def fingerprints_of(smiles: Sequence[str]) -> np.ndarray:
 def descriptors_of(smiles: Sequence[str]) -> np.ndarray:
     """Descriptors `(n, names)` float32, NaN where one cannot be had.
 
-    About 200 molecules a second and core.
+    Slow beside fingerprints; many molecules are described on all cores.
 
     Raises:
       InputError: as `fingerprints_of`.

@@ -26,7 +26,7 @@ from jmeta.types import Array
 __all__ = ["margin_coefficients"]
 
 _STEPS = 25
-"""Ten to twenty are needed; each is a Cholesky factorisation."""
+"""Of the search; each is a Cholesky factorisation."""
 
 
 class _Point(NamedTuple):
@@ -156,9 +156,8 @@ def margin_coefficients(
 
     Each row of A sums to 0 and lies between `hot - 1` and `hot`. Differentiable with
     respect to `C K` by the implicit function theorem, through a factorisation at the
-    optimum: time and memory are those of a matrix of n times (classes - 1) rows. Where
-    C K is in the hundreds, scores are off by less than .01 in float32, in which margins
-    are 1, and by 1e-7 in float64.
+    optimum: time and memory are those of a matrix of n times (classes - 1) rows. The
+    larger C K, the less exact are scores in float32.
 
     Args:
       gram: the kernel matrix times C; anything in rows that do not count.
