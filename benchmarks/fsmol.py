@@ -38,10 +38,10 @@ from rich.table import Table
 from jmeta.algorithms import deep_kernel, deep_tanimoto, prototypical, ridge_head
 from jmeta.base import MetaAlgorithm
 from jmeta.data.collection import Collection
-from jmeta.data.smiles import descriptors_of, edges_of, joined, levels_of, read_smiles
+from jmeta.data.descriptors import kept_descriptors, scaling_of, with_descriptors
 from jmeta.episodes import Bank, draw_episodes, eligible, make_bank
 from jmeta.fewshot.drawing import Draws, shuffled
-from jmeta.fewshot.sources import Options, read_tasks
+from jmeta.fewshot.sources import Options, Source, read_tasks
 from jmeta.fewshot.splits import apart
 from jmeta.fingerprints import dense_counts
 from jmeta.networks import FingerprintMLP, from_linen
@@ -58,7 +58,7 @@ class Arguments:
       data: the folder of FS-Mol's files.
       out: where checkpoints and what was evaluated are kept.
       methods: learned ones and floors.
-      descriptors: the file where they are kept, without its suffix; none to do without.
+      descriptors: the folder where they are kept; none to do without.
       steps: of meta-training, of each learned method.
       tasks: episodes in a step.
       query: molecules of a training episode's query.
@@ -86,31 +86,24 @@ class Arguments:
     json: bool = False
 
 
-def described(arguments: Arguments, split: str) -> np.ndarray:
-    """Descriptors of the molecules of a split, `(molecules, names)`."""
-    assert arguments.descriptors is not None
-    file = arguments.descriptors.with_name(f"{arguments.descriptors.name}-{split}.npy")
-    if file.exists():
-        return np.load(file, allow_pickle=False)
-    every = read_smiles(arguments.data / f"{split}_smiles.txt.xz")
-    known, places = np.unique(every, return_inverse=True)
-    told(f"descriptors of {len(known)} molecules")
-    found = descriptors_of(known.tolist())[places]
-    np.save(file, found)
-    return found
-
-
-def with_descriptors(
-    arguments: Arguments, training: Collection, judging: Collection
+def with_levels(
+    arguments: Arguments, training: Source, judging: Source
 ) -> tuple[Collection, Collection, int]:
     """Both with descriptors, scaled by those that are trained on; and how many."""
+    kept = apart(training.data, judging.data)
     if arguments.descriptors is None:
-        return training, judging, 0
-    rows, others = (described(arguments, split) for split in ("train", "valid"))
-    edges = edges_of(rows[np.unique(training.rows)])
-    training = training._replace(x=joined(training.x, levels_of(rows, edges)))
-    judging = judging._replace(x=joined(judging.x, levels_of(others, edges)))
-    return training, judging, len(edges)
+        return kept, judging.data, 0
+    known, others = (
+        kept_descriptors(source.smiles, arguments.descriptors)
+        for source in (training, judging)
+    )
+    scaling = scaling_of(known[np.unique(kept.rows)])
+    judged = judging.data
+    return (
+        kept._replace(x=with_descriptors(kept.x, known, scaling)),
+        judged._replace(x=with_descriptors(judged.x, others, scaling)),
+        len(scaling["names"]),
+    )
 
 
 def algorithm_of(
@@ -241,12 +234,12 @@ def main(arguments: Arguments) -> None:
     if unknown:
         sys.exit(f"fsmol: methods must be of {[*FLOORS, *LEARNED]}, not {unknown}.")
     check_folder(arguments)
+    options = Options(descriptors=arguments.descriptors is not None)
     every, judging = (
-        read_tasks(arguments.data, role, Options()).data for role in ("train", "valid")
+        read_tasks(arguments.data, role, options) for role in ("train", "valid")
     )
-    kept = apart(every, judging)
-    training, judged, num_descriptors = with_descriptors(arguments, kept, judging)
-    bank, judge = make_bank(training), make_bank(judged)
+    kept, judged, num_descriptors = with_levels(arguments, every, judging)
+    bank, judge = make_bank(kept), make_bank(judged)
     out: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "machine": platform.processor() or platform.machine(),
@@ -254,7 +247,7 @@ def main(arguments: Arguments) -> None:
         "steps": arguments.steps,
         "tasks_per_step": arguments.tasks,
         "train_tasks": len(kept.tasks),
-        "left_out_for_target": len(every.tasks) - len(kept.tasks),
+        "left_out_for_target": len(every.data.tasks) - len(kept.tasks),
         "too_few_rows": {
             shot: int((~eligible(bank, shot)).sum()) for shot in arguments.train_shots
         },

@@ -16,6 +16,7 @@ from jmeta.cli_options import (
     Seed,
     Split,
     at_least,
+    cache_folder,
     check_seed,
     counts,
     hint,
@@ -87,12 +88,19 @@ def evaluate_fewshot(
     usual = model.plan.shots if ways else tuple(sorted({*model.plan.shots, 128}))
     sizes = usual if given is None else given
     at_least(1 if ways else 2, shots=min(sizes))
-    options = sources.Options(split=split, kind=model.recipe.kind, classes=classes)
+    options = sources.Options(
+        split=split,
+        kind=model.recipe.kind,
+        classes=classes,
+        descriptors="descriptors" in model.reader,
+    )
     found = sources.read_tasks(data, "test", options, model.reader)
     prepare()
     from jmeta.fewshot.judging import judge
 
     with screen.Bars() as bars:
+        cache = cache_folder("descriptors")
+        found = sources.with_levels(found, model.reader, cache, bars)
         made = judge(
             model,
             found.data,

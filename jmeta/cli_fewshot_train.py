@@ -11,6 +11,7 @@ from jmeta.cli_options import (
     Names,
     Seed,
     Split,
+    cache_folder,
     check_seed,
     counts,
     hint,
@@ -73,6 +74,7 @@ def train_fewshot(
         int | None,
         Help(metavar="COUNT", help_behavior_hint=hint("the algorithm's own")),
     ] = None,
+    descriptors: Flag = False,
     dropout: float = 0.0,
     checkpoint_every: Count = 200,
     seed: Seed = 0,
@@ -121,6 +123,9 @@ def train_fewshot(
         lr: Learning rate across tasks; it falls to 0.
         inner_lr: Learning rate inside a task, of algorithms that train there.
         inner_steps: How many steps they train.
+        descriptors: Describe molecules also by some 170 numbers such as their weight,
+            from the SMILES beside the files; slow at first (minutes for 100,000
+            molecules), then kept in the user's cache folder. Needs rdkit.
         dropout: Share of hidden units left out while training, where rows are
             molecules and the algorithm embeds them.
         checkpoint_every: Steps between checkpoints.
@@ -150,11 +155,13 @@ def train_fewshot(
         lr=lr,
         inner_lr=inner_lr,
         inner_steps=inner_steps,
+        descriptors=descriptors,
         dropout=dropout,
         checkpoint_every=checkpoint_every,
         seed=seed,
     )
-    begun = start(settings)
+    with screen.Bars() as bars:
+        begun = start(settings, cache=cache_folder("descriptors"), report=bars)
     prepare()
     from jmeta.fewshot import training
     from jmeta.fewshot.curve import fewshot_curve

@@ -20,6 +20,7 @@ __all__ = [
     "Seed",
     "Split",
     "at_least",
+    "cache_folder",
     "check_seed",
     "counts",
     "hint",
@@ -52,18 +53,27 @@ Split = Annotated[
 ]
 
 
+def cache_folder(name: str) -> Path | None:
+    """Of the user, readable by the user alone; None if it cannot be written to, which
+    costs time and nothing else."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "jmeta" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return folder
+
+
 def prepare() -> None:
     """Keep compiled programs in the user's cache folder, readable by the user alone."""
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "jmeta" / "programs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return  # A home that cannot be written to costs time, nothing else.
+    folder = cache_folder("programs")
+    if folder is None:
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

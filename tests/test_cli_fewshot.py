@@ -1,6 +1,7 @@
 """The commands on few-shot tasks: what they print, refuse and leave on the disk."""
 
 import json
+import lzma
 
 import jax
 import numpy as np
@@ -114,6 +115,35 @@ def test_adapting_writes_a_line_for_each_query(run, tasks, trained, tmp_path):
     ]
     assert len(made) == 30 and set(made["abstain"]) <= {"yes", "no"}
     np.testing.assert_allclose(made["p(active)"] + made["p(inactive)"], 1, atol=1e-5)
+
+
+def test_molecules_are_described_in_training_and_afterwards(run, tmp_path, monkeypatch):
+    pytest.importorskip("rdkit", reason="reading SMILES needs rdkit")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = write_tasks(tmp_path)
+    every = ["C" * (1 + n % 30) + "O" * (n % 7) + "N" for n in range(12 * 40)]
+    for name, count in (("train", 12 * 40), ("valid", 3 * 40)):
+        text = "\n".join(every[:count]).encode()
+        (data / f"{name}_smiles.txt.xz").write_bytes(lzma.compress(text))
+    out = tmp_path / "run"
+    code, _, err = run(*TRAIN, "--data", data, "--out", out, "--descriptors")
+    assert code == 0, err
+    assert len(list((tmp_path / "cache/jmeta/descriptors").iterdir())) == 1
+    assert "described" in load_model(out / "model.safetensors")[0]["params"]["network"]
+    args = ("evaluate", "fewshot", out, "--data", data, "--draws", 2, "--shots", 8)
+    code, told, err = run(*args, "--json")
+    assert code == 0 and set(json.loads(told)["shots"]["8"]["methods"]) > {"tanimoto"}
+    rows = [f"{smiles},{n % 2}" for n, smiles in enumerate(every[:20])]
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(["smiles,active", *rows]))
+    args = ("--support", table, "--query", table, "--out", tmp_path / "said.csv")
+    code, _, err = run("adapt", out, *args)
+    assert code == 0 and len(pd.read_csv(tmp_path / "said.csv")) == 20
+    with lzma.open(data / "valid_smiles.txt.xz", "wt") as file:
+        file.write("C\n" * 7)
+    args = ("evaluate", "fewshot", out, "--data", data, "--draws", 2, "--shots", 8)
+    code, _, err = run(*args)
+    assert code == 2 and "holds 7 SMILES" in err
 
 
 def test_inputs_are_never_overwritten(run, trained, tmp_path):

@@ -18,7 +18,13 @@ import numpy as np
 
 from jmeta.errors import InputError
 
-__all__ = ["NUM_BITS", "Molecules", "padded_counts", "read_molecules"]
+__all__ = [
+    "NUM_BITS",
+    "Molecules",
+    "padded_counts",
+    "read_molecules",
+    "smiles_beside",
+]
 
 NUM_BITS = 2048
 """Length of a fingerprint."""
@@ -116,6 +122,17 @@ def read_molecules(path: str | os.PathLike[str], split: str | None = None) -> Mo
         train_tasks=_places(found, "train_tasks", num_tasks, what),
         test_tasks=_places(found, "test_tasks", num_tasks, what),
     )
+
+
+def smiles_beside(path: str | os.PathLike[str], split: str | None = None) -> Path:
+    """Where the SMILES of a file's molecules are stored: `X_smiles.txt.xz`.
+
+    Args:
+      path, split: as of `read_molecules`.
+    """
+    tasks = _both(Path(path), split)[0]
+    stem = tasks.name.removesuffix(".npz").removesuffix("_core")
+    return tasks.with_name(f"{stem}_smiles.txt.xz")
 
 
 def padded_counts(data: Molecules, slots: int | None = None) -> np.ndarray:

@@ -13,13 +13,31 @@ from jmeta.data.task_encoding import named_frame
 from jmeta.data.task_tables import collected, fit_shared_target, groups_of, target_of
 from jmeta.errors import InputError
 
-__all__ = ["smiles_column", "smiles_tasks"]
+__all__ = ["smiles_column", "smiles_of", "smiles_tasks"]
 
 
 def smiles_column(frame: pd.DataFrame) -> str | None:
     """The column that is called smiles, in whatever case; None if there is none."""
     found = [name for name in frame.columns if str(name).lower() == "smiles"]
     return found[0] if found else None
+
+
+def smiles_of(tables: Mapping[str, Any]) -> list[str]:
+    """Of all rows of the tables, one after another.
+
+    Raises:
+      InputError: if a table has none, or a row of it.
+    """
+    smiles: list[str] = []
+    for name, table in tables.items():
+        frame = named_frame(table)
+        column = smiles_column(frame)
+        if column is None or bool(pd.isna(frame[column]).any()):
+            raise InputError(
+                f"table {quote(name)} has no column smiles that is filled in every row."
+            )
+        smiles += [str(text) for text in frame[column]]
+    return smiles
 
 
 def smiles_tasks(
@@ -45,14 +63,7 @@ def smiles_tasks(
         absent or cannot be used, or if targets are of different kinds.
     """
     frames = {name: named_frame(table) for name, table in tables.items()}
-    smiles: list[str] = []
-    for name, frame in frames.items():
-        column = smiles_column(frame)
-        if column is None or bool(pd.isna(frame[column]).any()):
-            raise InputError(
-                f"table {quote(name)} has no column smiles that is filled in every row."
-            )
-        smiles += [str(text) for text in frame[column]]
+    smiles = smiles_of(frames)
     names = list(targets) or [
         column
         for column in dict.fromkeys(c for frame in frames.values() for c in frame)

@@ -27,11 +27,11 @@ class Floor(NamedTuple):
 
 
 def _dense(x: np.ndarray) -> np.ndarray:
-    """Fingerprints written out, `(n, slots, 2) -> (n, bits)`."""
-    out = np.zeros((len(x), NUM_BITS), np.float32)
+    """Fingerprints written out, without descriptors: `(n, slots, 2) -> (n, bits)`."""
+    out = np.zeros((len(x), NUM_BITS + 1), np.float32)
     rows = np.broadcast_to(np.arange(len(x))[:, None], x.shape[:2])
     np.add.at(out, (rows, x[..., 0].astype(int)), x[..., 1])
-    return out
+    return out[:, :NUM_BITS]
 
 
 def _features(form: str, x: np.ndarray) -> np.ndarray:

@@ -54,6 +54,7 @@ class Recipe:
       kind: "classes" or "number": what a task's targets are.
       num_classes: the most that a task has.
       pixels: of the shorter side, where rows are images.
+      num_descriptors: of the molecules, where rows are fingerprints.
       hidden: widths of the hidden layers, where rows are no images.
       size: of the embedding, for algorithms that read the answer off one.
       dropout: of the hidden units, for the same, where rows are fingerprints.
@@ -67,6 +68,7 @@ class Recipe:
     kind: str = "classes"
     num_classes: int = 2
     pixels: int = 0
+    num_descriptors: int = 0
     hidden: tuple[int, ...] = (512, 512)
     size: int = 256
     dropout: float = 0.0
@@ -101,7 +103,12 @@ def _network(recipe: Recipe, out: int) -> tuple[Network, str]:
     if recipe.form == "fingerprint":
         # Its first layer is no Dense one.
         last = f"Dense_{len(recipe.hidden) - 1}"
-        module = FingerprintMLP(recipe.hidden, out, dropout=recipe.dropout)
+        module = FingerprintMLP(
+            recipe.hidden,
+            out,
+            num_descriptors=recipe.num_descriptors,
+            dropout=recipe.dropout,
+        )
         return from_linen(module), last
     if recipe.pixels < _SMALL:
         # Each block halves the image.

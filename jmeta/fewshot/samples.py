@@ -1,6 +1,6 @@
 """Files of a new task: labelled rows to adapt to, and rows to predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from jmeta.data.collection import of_molecules
 from jmeta.data.molecules import read_molecules
 from jmeta.data.tables import column_names, read_table, split_target
 from jmeta.errors import InputError
+from jmeta.fewshot.sources import molecule_smiles
 
 __all__ = ["READERS", "Samples"]
 
@@ -51,7 +52,7 @@ def _molecules(
     if path.suffix == ".npz":
         return _of_archive(reader, path, labelled)
     from jmeta.data.smiles import fingerprints_of
-    from jmeta.data.smiles_tables import smiles_column
+    from jmeta.data.smiles_tables import smiles_column, smiles_of
 
     frame = read_table(path)
     smiles = smiles_column(frame)
@@ -65,7 +66,8 @@ def _molecules(
             f"{str(path)!r} has no SMILES in row {int(empty.argmax()) + 1} (the header "
             "is not counted)."
         )
-    x = fingerprints_of([str(text) for text in frame[smiles]])
+    every = smiles_of({path.name: frame})
+    x = _described(reader, fingerprints_of(every), every)
     y = None
     if labelled:
         y = split_target(frame, _label_of(frame, smiles, target, path))[1]
@@ -85,7 +87,21 @@ def _of_archive(reader: dict[str, Any], path: Path, labelled: bool) -> Samples:
         labels = data.value
     y = pd.Series(labels, name="label") if labelled else None
     names = pd.DataFrame({"molecule": data.rows})
-    return Samples(x=data.x[data.rows], y=y, names=names)
+    x = data.x
+    if "descriptors" in reader:
+        x = _described(reader, x, molecule_smiles(path, len(x)))
+    return Samples(x=x[data.rows], y=y, names=names)
+
+
+def _described(
+    reader: dict[str, Any], x: np.ndarray, smiles: Sequence[str]
+) -> np.ndarray:
+    """Fingerprints with the descriptors that the model was trained with, if any."""
+    if "descriptors" not in reader:
+        return x
+    from jmeta.data.descriptors import descriptors_of, with_descriptors
+
+    return with_descriptors(x, descriptors_of(smiles), reader["descriptors"])
 
 
 def _images(

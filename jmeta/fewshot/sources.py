@@ -4,18 +4,26 @@ import csv
 import dataclasses
 import functools
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jmeta.data.collection import Collection, of_molecules, subset
-from jmeta.data.molecules import read_molecules
+from jmeta.data.molecules import read_molecules, smiles_beside
 from jmeta.data.tables import SUFFIXES
 from jmeta.errors import InputError
 from jmeta.fewshot.splits import named_classes
 
-__all__ = ["Options", "Source", "read_tasks"]
+__all__ = [
+    "Options",
+    "Source",
+    "described",
+    "molecule_smiles",
+    "read_tasks",
+    "with_levels",
+]
 
 _TARGETS = "target_info.csv"
 """Beside FS-Mol's files: which protein each assay is about."""
@@ -35,6 +43,7 @@ class Options:
       task: the column that names the task of each row; None if a table is a task.
       size: to which images are brought, in pixels a side; None for as they are.
       classes: those that episodes draw from; none for all.
+      descriptors: whether the SMILES of molecules are wanted, to describe them by.
     """
 
     split: str | None = None
@@ -43,6 +52,7 @@ class Options:
     task: str | None = None
     size: int | None = None
     classes: tuple[str, ...] = ()
+    descriptors: bool = False
 
 
 class Source(NamedTuple):
@@ -54,6 +64,7 @@ class Source(NamedTuple):
       pools: whether an episode draws some of a task's classes.
       reader: what reads a support and a query of a new task; plain data.
       told: what was found, as sentences.
+      smiles: of each row of the tasks' table, where they were asked for; else empty.
     """
 
     data: Collection
@@ -61,6 +72,7 @@ class Source(NamedTuple):
     pools: bool
     reader: dict[str, Any]
     told: tuple[str, ...]
+    smiles: Sequence[str] = ()
 
 
 def read_tasks(
@@ -87,10 +99,53 @@ def read_tasks(
             f"{str(path)!r} holds {name}, and the model was trained on "
             f"{reader['name']}."
         )
+    if options.descriptors and name != "molecules":
+        raise InputError(f"{str(path)!r} holds {name}; only molecules are described.")
     found = read(path, role, options, reader)
     if options.classes:
         found = found._replace(data=named_classes(found.data, options.classes))
     return found
+
+
+def described(
+    smiles: Sequence[str], cache: Path | None, report: Callable[..., None] | None
+) -> np.ndarray:
+    """Descriptors of molecules.
+
+    Args:
+      smiles: of them.
+      cache: the folder where descriptors are kept; None for nowhere.
+      report: told `(stage, done, total, numbers)`.
+    """
+    from jmeta.data.descriptors import kept_descriptors
+
+    def told(done: int, total: int) -> None:
+        if report is not None:
+            report("describing molecules", done, total, {})
+
+    return kept_descriptors(smiles, cache, told)
+
+
+def with_levels(
+    source: Source,
+    reader: dict[str, Any],
+    cache: Path | None = None,
+    report: Callable[..., None] | None = None,
+) -> Source:
+    """The tasks with those descriptors of their molecules that a model reads, if any.
+
+    Args:
+      source: whose SMILES were asked for, where the reader has descriptors.
+      reader: of the model.
+      cache, report: as of `described`.
+    """
+    if "descriptors" not in reader:
+        return source
+    from jmeta.data.descriptors import with_descriptors
+
+    values = described(source.smiles, cache, report)
+    x = with_descriptors(source.data.x, values, reader["descriptors"])
+    return source._replace(data=source.data._replace(x=x))
 
 
 def _reader_for(path: Path) -> tuple[str, Any]:
@@ -136,11 +191,12 @@ def _molecules(
     path: Path, role: str, options: Options, reader: dict[str, Any] | None
 ) -> Source:
     del reader  # Fingerprints are of one length.
-    split = options.split
+    split, of_folder = options.split, None
     if path.is_dir():
         if split is None and role == "test" and not (path / "test_core.npz").exists():
             role = "valid"
-        found = read_molecules(path, role if split is None else split)
+        of_folder = role if split is None else split
+        found = read_molecules(path, of_folder)
         places = None
     else:
         found = read_molecules(path)
@@ -158,7 +214,32 @@ def _molecules(
     kind = options.kind or "classes"
     if kind == "number" and not np.isfinite(data.value).any():
         raise InputError(f"{str(path)!r} holds classes alone, and no numbers.")
-    return _source_of(data, kind)
+    smiles = []
+    if options.descriptors:
+        smiles = molecule_smiles(path, len(data.x), of_folder)
+    return _source_of(data, kind, smiles)
+
+
+def molecule_smiles(path: Path, count: int, split: str | None = None) -> list[str]:
+    """The SMILES that are stored beside a file of molecules.
+
+    Args:
+      path, split: as of `jmeta.data.molecules.read_molecules`.
+      count: of the file's molecules.
+
+    Raises:
+      InputError: if they are absent, or of another number.
+    """
+    from jmeta.data.smiles import read_smiles
+
+    file = smiles_beside(path, split)
+    found = read_smiles(file)
+    if len(found) != count:
+        raise InputError(
+            f"{str(file)!r} holds {len(found)} SMILES, and the file beside it {count} "
+            "molecules; they do not belong together."
+        )
+    return found
 
 
 def _smiles(
@@ -169,15 +250,16 @@ def _smiles(
     reader: dict[str, Any] | None,
 ) -> Source:
     """Tables with a column of SMILES."""
-    from jmeta.data.smiles_tables import smiles_tasks
+    from jmeta.data.smiles_tables import smiles_of, smiles_tasks
 
     # Tables do not say what they are for, and fingerprints are of one length.
     del path, role, reader
     data = smiles_tasks(tables, options.targets, task=options.task, kind=options.kind)
-    return _source_of(data, "number" if np.isfinite(data.value).any() else "classes")
+    kind = "number" if np.isfinite(data.value).any() else "classes"
+    return _source_of(data, kind, smiles_of(tables) if options.descriptors else ())
 
 
-def _source_of(data: Collection, kind: str) -> Source:
+def _source_of(data: Collection, kind: str, smiles: Sequence[str]) -> Source:
     """Of tasks on molecules."""
     return Source(
         data=data,
@@ -189,6 +271,7 @@ def _source_of(data: Collection, kind: str) -> Source:
             "classes": list(data.classes[0]),
         },
         told=(f"{len(data.tasks)} tasks on {len(data.x)} molecules.",),
+        smiles=smiles,
     )
 
 

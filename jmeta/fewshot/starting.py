@@ -1,14 +1,24 @@
 """From the settings of a run to what is trained, on what, and judged by what."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jmeta.data.collection import Collection
+from jmeta.data.descriptors import scaling_of, with_descriptors
 from jmeta.errors import InputError
 from jmeta.fewshot.drawing import Plan
 from jmeta.fewshot.recipes import Recipe, check_recipe, named
-from jmeta.fewshot.sources import Options, Source, read_tasks
+from jmeta.fewshot.sources import (
+    Options,
+    Source,
+    described,
+    read_tasks,
+    with_levels,
+)
 from jmeta.fewshot.splits import apart, held_out
 
 __all__ = ["Settings", "Start", "start"]
@@ -40,6 +50,7 @@ class Settings:
     lr: float = 1e-3
     inner_lr: float | None = None
     inner_steps: int | None = None
+    descriptors: bool = False
     dropout: float = 0.0
     checkpoint_every: int = 200
     seed: int = 0
@@ -76,8 +87,18 @@ class Start(NamedTuple):
     told: tuple[str, ...]
 
 
-def start(settings: Settings) -> Start:
+def start(
+    settings: Settings,
+    *,
+    cache: Path | None = None,
+    report: Callable[..., None] | None = None,
+) -> Start:
     """Read the tasks of a run, and part them.
+
+    Args:
+      settings: of the run.
+      cache: the folder where descriptors of molecules are kept; None for nowhere.
+      report: told `(stage, done, total, numbers)`.
 
     Raises:
       InputError: if a setting is out of range, or does not go with the tasks.
@@ -90,17 +111,27 @@ def start(settings: Settings) -> Start:
         task=settings.task,
         size=settings.size,
         classes=settings.classes,
+        descriptors=settings.descriptors,
     )
     found = read_tasks(settings.data, "train", options)
-    training, choosing = found.data, None
+    training, valid = found.data, None
     if settings.valid is not None:
-        options = Options(kind=settings.kind)
-        choosing = read_tasks(settings.valid, "valid", options, found.reader).data
-        training = apart(training, choosing)
+        options = Options(kind=settings.kind, descriptors=settings.descriptors)
+        valid = read_tasks(settings.valid, "valid", options, found.reader)
+        training = apart(training, valid.data)
     left_out = len(found.data.tasks) - len(training.tasks)
     ways = _ways(found, settings.ways)
     training, held = held_out(training, settings.holdout, ways=ways, seed=settings.seed)
-    recipe = _recipe(settings, found, ways)
+    reader = {**found.reader, "kind": found.kind}
+    if settings.descriptors:
+        known = described(found.smiles, cache, report)
+        scaling = scaling_of(known[np.unique(training.rows)])
+        x = with_descriptors(found.data.x, known, scaling)
+        training, held = training._replace(x=x), held._replace(x=x)
+        reader |= {"row": list(x.shape[1:]), "descriptors": scaling}
+    if valid is not None:
+        valid = with_levels(valid, reader, cache, report)
+    recipe = _recipe(settings, found, ways, reader)
     told = f"Training on {len(training.tasks)} tasks, with {len(held.tasks)} held out"
     told += f" and {left_out} left out for their family." if left_out else "."
     return Start(
@@ -108,8 +139,8 @@ def start(settings: Settings) -> Start:
         plan=_plan(settings, found, ways),
         training=training,
         held=held,
-        choosing=choosing,
-        reader={**found.reader, "kind": found.kind},
+        choosing=None if valid is None else valid.data,
+        reader=reader,
         told=(*found.told, told),
     )
 
@@ -157,7 +188,9 @@ def _ways(found: Source, ways: int | None) -> int | None:
     return ways
 
 
-def _recipe(settings: Settings, found: Source, ways: int | None) -> Recipe:
+def _recipe(
+    settings: Settings, found: Source, ways: int | None, reader: dict[str, Any]
+) -> Recipe:
     form = found.data.form
     recipe = Recipe(
         algorithm=settings.algorithm,
@@ -165,6 +198,7 @@ def _recipe(settings: Settings, found: Source, ways: int | None) -> Recipe:
         kind=found.kind,
         num_classes=2 if ways is None else ways,
         pixels=min(found.data.x.shape[1:3]) if form == "image" else 0,
+        num_descriptors=len(reader.get("descriptors", {}).get("names", ())),
         # Encoded tables have few columns, and few tasks to learn from.
         hidden=(128, 128) if form == "numbers" else (512, 512),
         size=64 if form == "numbers" else 256,

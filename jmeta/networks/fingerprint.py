@@ -21,7 +21,7 @@ class FingerprintMLP(nn.Module):
       hidden: widths of the layers, each normalised, then ReLU.
       out: outputs.
       num_bits: length of a fingerprint.
-      num_descriptors: how many slots at the end hold levels of descriptors, from 0 to
+      num_descriptors: how many slots at the start hold levels of descriptors, from 0 to
         255, instead of counts.
       dropout: the fraction of hidden units left out where `from_linen(...).apply` is
         given a key.
@@ -43,7 +43,7 @@ class FingerprintMLP(nn.Module):
         # About fifty entries are not zero.
         initial = nn.initializers.normal(50**-0.5)
         first = self.param("first", initial, (self.num_bits, self.hidden[0]))
-        counts, levels = jnp.split(x, [x.shape[1] - self.num_descriptors], axis=1)
+        levels, counts = jnp.split(x, [self.num_descriptors], axis=1)
         x = selected_sum(first, counts.at[..., 1].set(jnp.log1p(counts[..., 1])))
         if self.num_descriptors:
             described = nn.Dense(self.hidden[0], use_bias=False, name="described")

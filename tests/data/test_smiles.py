@@ -11,7 +11,6 @@ from jmeta.errors import InputError
 pytest.importorskip("rdkit", reason="reading SMILES needs rdkit")
 
 FSMOL = pathlib.Path(__file__).parents[3] / "shared/data/molecules/fsmol"
-ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
 
 def entries(row):
@@ -28,31 +27,12 @@ def test_fingerprints_are_those_that_fs_mol_stores():
     assert [entries(row) for row in made] == [entries(stored[i]) for i in some]
 
 
-def test_descriptors_are_those_of_rdkit():
-    found = smiles.descriptors_of([ASPIRIN])
-    named = dict(zip(smiles.descriptor_names(), found[0]))
-    np.testing.assert_allclose(named["MolWt"], 180.159, rtol=1e-5)
-    assert named["NumHDonors"] == 1 and named["fr_ester"] == 1
-    assert len(named) == found.shape[1] > 150
-
-
 def test_many_molecules_are_those_of_one_by_one(monkeypatch):
     monkeypatch.setattr(smiles, "_CHUNK", 2)
     every = ["C" * n + "O" for n in range(1, 6)]
     made = smiles.fingerprints_of(every)
     for row, one in zip(made, every):
         assert entries(row) == entries(smiles.fingerprints_of([one])[0])
-
-
-def test_levels_are_shares_among_the_molecules_learnt_from():
-    numbers = np.stack([np.arange(1001.0), np.repeat([0.0, 1.0], [900, 101])], axis=1)
-    edges = smiles.edges_of(numbers)
-    asked = np.array([[500.0, 0.0], [-5.0, np.nan], [2000.0, 1.0]])
-    levels = smiles.levels_of(asked, edges)
-    np.testing.assert_array_equal(levels[:, 0], [128, 0, 255])
-    # Nine tenths are 0: the middle of the shares that they take.
-    np.testing.assert_array_equal(levels[:, 1], [112, 128, 243])
-    assert smiles.joined(np.zeros((3, 4, 2), np.uint16), levels).shape == (3, 6, 2)
 
 
 def test_what_is_no_molecule_is_named(tmp_path):
