@@ -249,16 +249,19 @@ def show(out: dict[str, Any]) -> None:
 
 
 def draw(out: dict[str, Any], path: pathlib.Path) -> None:
-    """AUC and calibration slope over patients, a column a hospital."""
+    """AUC, log loss and calibration slope over patients, a column a hospital."""
     from matplotlib.figure import Figure
 
-    shown = ("pooled", "local", "recalibrated", "maml", "ridge", "correction")
+    shown = (
+        *("pooled", "local", "recalibrated intercept", "recalibrated"),
+        *("maml", "ridge", "correction"),
+    )
     there = out["hospitals"][NAMES[0]]["shots"][str(methods.SHOTS[0])]["methods"]
     names = [name for name in shown if name in there]
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    grid = figure.subplots(2, len(NAMES), sharex=True, sharey="row")
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    grid = figure.subplots(3, len(NAMES), sharex=True, sharey="row")
     for column, left in zip(grid.T, NAMES):
-        for axes, score in zip(column, ("auc", "slope")):
+        for axes, score in zip(column, ("auc", "log_loss", "slope")):
             for name in names:
                 found = [
                     score_of(out, left, shot, name, score) for shot in methods.SHOTS
@@ -277,11 +280,12 @@ def draw(out: dict[str, Any], path: pathlib.Path) -> None:
             axes.set_xticks(methods.SHOTS, [str(shot) for shot in methods.SHOTS])
         found = out["hospitals"][left]
         column[0].set_title(f"{left}: {found['sick']} of {found['patients']} sick")
-        column[1].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
-        column[1].set_xlabel("patients of the new hospital")
+        column[2].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+        column[2].set_xlabel("patients of the new hospital")
     grid[0, 0].set_ylabel("AUC")
-    grid[1, 0].set_ylabel("calibration slope")
-    grid[1, 0].set_ylim(0.0, 2.0)
+    grid[1, 0].set_ylabel("log loss, nats")
+    grid[2, 0].set_ylabel("calibration slope")
+    grid[2, 0].set_ylim(0.0, 2.0)
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8
     )

@@ -11,12 +11,14 @@ from jmeta.cli_options import (
     Names,
     Seed,
     Split,
+    at_least,
     cache_folder,
     check_seed,
     counts,
     hint,
     prepare,
     say,
+    spread,
 )
 from jmeta.signals import stopping
 
@@ -77,6 +79,9 @@ def train_fewshot(
     descriptors: Flag = False,
     dropout: float = 0.0,
     checkpoint_every: Count = 200,
+    devices: Annotated[
+        int | None, Help(metavar="COUNT", help_behavior_hint=hint("all"))
+    ] = None,
     seed: Seed = 0,
     resume: Flag = False,
 ) -> None:
@@ -129,10 +134,15 @@ def train_fewshot(
         dropout: Share of hidden units left out while training, where rows are
             molecules and the algorithm embeds them.
         checkpoint_every: Steps between checkpoints.
+        devices: Over how many at most the tasks of a step are split: accelerators, or
+            cores of the CPU; they divide --batch. The result is the same but for the
+            order of sums.
         seed: Decides everything.
         resume: Go on with a run that was stopped.
     """
     check_seed(seed)
+    if devices is not None:
+        at_least(1, devices=devices)
     from jmeta.fewshot.starting import Settings, start
 
     settings = Settings(
@@ -167,6 +177,7 @@ def train_fewshot(
     from jmeta.fewshot.curve import fewshot_curve
     from jmeta.jobs import versions
 
+    mesh = spread(devices, begun.plan.batch)
     # Before the folder is made, since tasks may be too small.
     banks = training.bring(begun.plan, begun.training, begun.held, begun.choosing)
     config = {"command": "train fewshot", **settings.to_json()}
@@ -174,7 +185,7 @@ def train_fewshot(
     for told in begun.told:
         say(told)
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
-    with stopping(kept), screen.Bars() as bars:
+    with stopping(kept), mesh, screen.Bars() as bars:
         model = training.train_fewshot(
             out,
             begun.recipe,

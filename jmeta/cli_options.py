@@ -1,10 +1,12 @@
 """What the commands share: the types of options, checks of them, and how to tell."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -26,6 +28,7 @@ __all__ = [
     "hint",
     "prepare",
     "say",
+    "spread",
 ]
 
 LARGEST_SEED = 2**32 - 1
@@ -77,6 +80,28 @@ def prepare() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def spread(devices: int | None, num_tasks: int) -> AbstractContextManager[Any]:
+    """Split the tasks of every step over devices, cores of the CPU among them.
+
+    To be called before anything is computed; where something was, there are the
+    devices that there are.
+
+    Args:
+      devices: how many, at most; None for all.
+      num_tasks: of a step, which the devices are to divide.
+    """
+    import jax
+
+    from jmeta import parallel
+
+    with contextlib.suppress(RuntimeError):
+        parallel.use_cpu_cores(devices)
+    chosen = parallel.dividing(num_tasks, devices)
+    if len(chosen) == 1:
+        return contextlib.nullcontext()
+    return jax.set_mesh(parallel.task_mesh(chosen))
 
 
 def at_least(least: int, **counts: int) -> None:

@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 __all__ = [
     "TASKS",
+    "dividing",
     "num_devices",
     "replicated",
     "split_sum",
@@ -62,6 +63,13 @@ def task_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh that tasks are split over; None for all devices, of all processes."""
     chosen = np.asarray(jax.devices() if devices is None else devices)
     return Mesh(chosen, (TASKS,), axis_types=(AxisType.Auto,))
+
+
+def dividing(num_tasks: int, most: int | None = None) -> list[Any]:
+    """As many devices as divide the tasks of a step, of all or of the first `most`."""
+    devices = jax.devices()[:most]
+    counts = range(1, len(devices) + 1)
+    return devices[: max(count for count in counts if num_tasks % count == 0)]
 
 
 def num_devices() -> int:

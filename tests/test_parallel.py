@@ -14,7 +14,14 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from jmeta.algorithms.micro_batches import summed
-from jmeta.parallel import TASKS, num_devices, replicated, task_mesh, use_cpu_cores
+from jmeta.parallel import (
+    TASKS,
+    dividing,
+    num_devices,
+    replicated,
+    task_mesh,
+    use_cpu_cores,
+)
 
 SCRIPT = pathlib.Path(__file__).with_name("four_devices.py")
 PROGRAM = f"""
@@ -80,6 +87,13 @@ def test_one_device_needs_no_mesh():
     with jax.set_mesh(task_mesh()):
         assert num_devices() == jax.device_count()
         np.testing.assert_array_equal(replicated(x), x)
+
+
+def test_as_many_devices_as_divide_the_tasks(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: list("abcdef"))
+    counts = {tasks: len(dividing(tasks)) for tasks in (1, 4, 7, 9, 12)}
+    assert counts == {1: 1, 4: 4, 7: 1, 9: 3, 12: 6}
+    assert dividing(12, 5) == list("abcd") and dividing(12, 9) == list("abcdef")
 
 
 def test_cores_are_counted_before_jax_starts():

@@ -54,7 +54,7 @@ def _closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _nearest(
     alike: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]:
-    """How near the nearest row of each class is."""
+    """How much nearer the nearest row of each class is than those of all."""
 
     def predict(
         x: np.ndarray, y: np.ndarray, query: np.ndarray, classes: int
@@ -63,7 +63,7 @@ def _nearest(
         out = np.full((len(query), classes), near.min() - 1.0)
         for label in np.unique(y):
             out[:, label] = near[:, y == label].max(1)
-        return out
+        return out - out.mean(axis=1, keepdims=True)
 
     return predict
 
