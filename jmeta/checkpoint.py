@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta.errors import InputError
+from jmeta.parallel import first, together
 from jmeta.publish import first_line, write_whole
 
 __all__ = ["Checkpoints"]
@@ -52,10 +53,10 @@ class Checkpoints:
             import orbax.checkpoint as ocp
             from orbax.checkpoint import checkpoint_managers as managers
 
-            for file in self.folder.glob("[0-9]*/metrics/metrics"):
-                # Orbax reads them all at once, and one broken file stops it.
-                if not _is_json(file):
-                    self._set_aside(int(file.parent.parent.name))
+            metrics = self.folder.glob("[0-9]*/metrics/metrics")
+            # Orbax reads them all at once, and one broken file stops it.
+            broken = [file for file in metrics if not _is_json(file)]
+            self._set_aside(int(file.parent.parent.name) for file in broken)
             policy = managers.AnyPreservationPolicy(
                 [
                     managers.LatestN(2),
@@ -78,13 +79,18 @@ class Checkpoints:
             )
         return self._made
 
-    def _set_aside(self, step: int) -> None:
-        """Keep a damaged checkpoint out of the way of the run, but keep it."""
-        self.close()
-        aside = self.folder / f"{_ASIDE}{step}"
-        while aside.exists():
-            aside = aside.with_name(f"{aside.name}-again")
-        (self.folder / str(step)).rename(aside)
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        """Keep damaged checkpoints out of the way of the run, but keep them."""
+        steps = list(steps)
+        together(f"{self.folder} was looked at")
+        if steps:
+            self.close()
+        for step in steps if first() else ():
+            aside = self.folder / f"{_ASIDE}{step}"
+            while aside.exists():
+                aside = aside.with_name(f"{aside.name}-again")
+            (self.folder / str(step)).rename(aside)
+        together(f"{self.folder} was cleared")
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
@@ -111,8 +117,7 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        for broken in sorted(self._broken & set(self.steps())):
-            self._set_aside(broken)
+        self._set_aside(sorted(self._broken & set(self.steps())))
         self._broken.clear()
         if step in self.steps():
             raise ValueError(
@@ -124,7 +129,7 @@ class Checkpoints:
         self._manager().save(
             step, args=ocp.args.StandardSave(state), metrics=numbers, force=True
         )
-        if jax.process_index() == 0:
+        if first():
             folder = self.folder / str(step)
             write_whole(folder / _SUMS, json.dumps(_sums(folder)).encode())
 
@@ -248,9 +253,11 @@ def _verify(folder: Path) -> None:
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)
-    )
+    """Of what is restored, on one device unless it is said where."""
+    where = getattr(leaf, "sharding", None)
+    if where is None:  # The devices that it was saved on need not be here.
+        where = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
 
 def _is_json(path: Path) -> bool:

@@ -5,10 +5,14 @@ from typing import Annotated, Literal
 
 from jmeta import runs, screen
 from jmeta.cli_options import (
+    Coordinator,
     Count,
+    Devices,
     Flag,
     Help,
     Names,
+    Processes,
+    ProcessId,
     Seed,
     Split,
     at_least,
@@ -79,9 +83,10 @@ def train_fewshot(
     descriptors: Flag = False,
     dropout: float = 0.0,
     checkpoint_every: Count = 200,
-    devices: Annotated[
-        int | None, Help(metavar="COUNT", help_behavior_hint=hint("all"))
-    ] = None,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process_id: ProcessId = None,
     seed: Seed = 0,
     resume: Flag = False,
 ) -> None:
@@ -137,6 +142,11 @@ def train_fewshot(
         devices: Over how many at most the tasks of a step are split: accelerators, or
             cores of the CPU; they divide --batch. The result is the same but for the
             order of sums.
+        coordinator: Of a run of several processes, each started with the same command
+            and its own --process-id: where process 0 listens. Slurm, Open MPI,
+            Kubernetes and TPU pods tell all three by themselves.
+        processes: How many there are.
+        process_id: Which of them this is, from 0.
         seed: Decides everything.
         resume: Go on with a run that was stopped.
     """
@@ -170,22 +180,25 @@ def train_fewshot(
         checkpoint_every=checkpoint_every,
         seed=seed,
     )
+    mesh = spread(batch, devices, coordinator, processes, process_id)
     with screen.Bars() as bars:
         begun = start(settings, cache=cache_folder("descriptors"), report=bars)
     prepare()
     from jmeta.fewshot import training
     from jmeta.fewshot.curve import fewshot_curve
     from jmeta.jobs import versions
+    from jmeta.parallel import first, together
 
-    mesh = spread(devices, begun.plan.batch)
     # Before the folder is made, since tasks may be too small.
     banks = training.bring(begun.plan, begun.training, begun.held, begun.choosing)
     config = {"command": "train fewshot", **settings.to_json()}
-    runs.start(out, config, resume)
-    for told in begun.told:
-        say(told)
+    if first():
+        runs.start(out, config, resume)
+        for told in begun.told:
+            say(told)
+    together("the run was begun")
     kept = f"what is done is kept in {out}; the same command with --resume goes on."
-    with stopping(kept), mesh, screen.Bars() as bars:
+    with stopping(kept), mesh(), screen.Bars() as bars:
         model = training.train_fewshot(
             out,
             begun.recipe,
@@ -197,6 +210,8 @@ def train_fewshot(
             header={"name": "jmeta train fewshot", "config": config, **versions()},
             report=bars,
         )
+    if not first():
+        return
     fewshot_curve(out / "metrics.jsonl", out / "learning_curve.png")
     say(f"Model of step {model.header['step']} written to {out / 'model.safetensors'}.")
     say(f"Use it: jmeta adapt {out} --support FILE --query FILE --out FILE.csv")

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,11 +14,15 @@ from jmeta.errors import InputError
 
 __all__ = [
     "LARGEST_SEED",
+    "Coordinator",
     "Count",
+    "Devices",
     "Flag",
     "Help",
     "Kind",
     "Names",
+    "ProcessId",
+    "Processes",
     "Seed",
     "Split",
     "at_least",
@@ -56,6 +60,19 @@ Split = Annotated[
 ]
 
 
+Devices = Annotated[int | None, Help(metavar="COUNT", help_behavior_hint=hint("all"))]
+Coordinator = Annotated[
+    str | None,
+    Help(metavar="HOST:PORT", help_behavior_hint=hint("as the scheduler says")),
+]
+Processes = Annotated[
+    int | None, Help(metavar="COUNT", help_behavior_hint=hint("as the scheduler says"))
+]
+ProcessId = Annotated[
+    int | None, Help(metavar="INDEX", help_behavior_hint=hint("as the scheduler says"))
+]
+
+
 def cache_folder(name: str) -> Path | None:
     """Of the user, readable by the user alone; None if it cannot be written to, which
     costs time and nothing else."""
@@ -82,26 +99,53 @@ def prepare() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def spread(devices: int | None, num_tasks: int) -> AbstractContextManager[Any]:
+def spread(
+    num_tasks: int,
+    devices: int | None = None,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+) -> Callable[[], AbstractContextManager[Any]]:
     """Split the tasks of every step over devices, cores of the CPU among them.
 
     To be called before anything is computed; where something was, there are the
     devices that there are.
 
     Args:
-      devices: how many, at most; None for all.
       num_tasks: of a step, which the devices are to divide.
+      devices: how many, at most, of a single process; None for all.
+      coordinator, processes, process_id: see `jmeta.parallel.join`.
+
+    Returns:
+      What sets the mesh of the devices, for the length of a `with`.
+
+    Raises:
+      InputError: if these do not go together, or the devices of all processes do not
+        divide the tasks.
     """
     import jax
 
     from jmeta import parallel
 
+    try:
+        parallel.join(coordinator, processes, process_id)
+    except ValueError as error:
+        told = str(error).removeprefix("join: ").replace("process_id", "--process-id")
+        raise InputError(f"several processes: {told}") from error
+    if jax.distributed.is_initialized():
+        count = jax.device_count()
+        if num_tasks % count:
+            raise InputError(
+                f"--batch {num_tasks} must be a multiple of the {count} devices of all "
+                "processes."
+            )
+        return lambda: jax.set_mesh(parallel.task_mesh())
     with contextlib.suppress(RuntimeError):
         parallel.use_cpu_cores(devices)
     chosen = parallel.dividing(num_tasks, devices)
     if len(chosen) == 1:
-        return contextlib.nullcontext()
-    return jax.set_mesh(parallel.task_mesh(chosen))
+        return contextlib.nullcontext
+    return lambda: jax.set_mesh(parallel.task_mesh(chosen))
 
 
 def at_least(least: int, **counts: int) -> None:

@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 
 from jmeta.base import MetaAlgorithm
 from jmeta.logs import Metrics, MetricsLog
-from jmeta.parallel import replicated
+from jmeta.parallel import alone, any_process, first, local, replicated, shaped
 from jmeta.prefetch import prefetched
 from jmeta.types import Key
 
@@ -173,13 +173,17 @@ def train(
       checkpoints: resumed from if it holds one, and written to. None keeps nothing.
       checkpoint_every: steps between checkpoints, at least; they come after a call.
       evaluate: `(state) -> {name: number}`, at every checkpoint (also without
-        `checkpoints`): its numbers are logged and decide which one is best.
+        `checkpoints`), on one device: its numbers are logged and decide which one is
+        best.
       log: told the means over every call, beside `step` (done), `steps_per_s` and
         `tasks_per_s`. If it has a `truncate(step)`, that is called at the start.
       progress: told the same, and once at the start `{"step": ...}`.
 
     Returns:
       The state after the last step.
+
+    Where there are several processes (see `jmeta.parallel`), all call this alike; the
+    first of them tells `log` and `progress`, and a signal to one stops all.
 
     Raises:
       ValueError: if a number of steps is below 1, or tasks come from two sources.
@@ -209,7 +213,7 @@ def train(
         return algorithm.init(key, sampler(key) if tasks is None else tasks)
 
     begun = (init_key, sampler, init_tasks)
-    template = jax.eval_shape(start, *begun) if state is None else state
+    template = shaped(jax.eval_shape(start, *begun) if state is None else state)
     found = checkpoints.restore(template) if checkpoints is not None else None
     step = 0
     if found is not None:
@@ -219,6 +223,8 @@ def train(
         fresh = jax.jit(start)(*begun) if state is None else state
         state = jax.tree.map(jnp.copy, fresh)
     state, key, sampler = replicated((state, key, sampler))
+    if not first():
+        log = progress = None
     for listener in (log, progress):
         if hasattr(listener, "truncate"):
             listener.truncate(step)  # pyright: ignore
@@ -243,7 +249,7 @@ def train(
             source = open_until_done.enter_context(
                 prefetched(host_tasks, num_steps, steps_per_call)
             )
-        while step < num_steps and not received:
+        while step < num_steps and not any_process(bool(received)):
             begin = time.perf_counter()
             stop = min(step + steps_per_call, num_steps)
             state, infos = run(state, key, source(step), step, stop)
@@ -258,7 +264,9 @@ def train(
             step = stop
             if due or step == num_steps:
                 if evaluate is not None:
-                    judged = jax.device_get(dict(evaluate(state)))
+                    copy = local(state)
+                    with alone():
+                        judged = jax.device_get(dict(evaluate(copy)))
                     metrics |= {name: float(v) for name, v in judged.items()}
                 save()
             told = {"step": step} | metrics
@@ -266,8 +274,9 @@ def train(
             for listener in (log, progress):
                 if listener is not None:
                     listener(told)
-        if received:
-            raise _stopped(received[0], step, save, checkpoints)
+        if step < num_steps or received:
+            number = received[0] if received else signal.SIGTERM  # Of another process.
+            raise _stopped(number, step, save, checkpoints)
     return state
 
 

@@ -11,18 +11,20 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Tests wait for compilers, not for programs: the machine code is not optimised, and the
+# emitters of fusions that compile fastest are used. `XLA_FLAGS= pytest` compiles as
+# users do, and so does what `.ci/run` runs beside the tests.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
+)
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("jmeta", "beartype.beartype")
-
-if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    # Tests wait for compilers, not for programs: XLA's own passes are the same, the
-    # machine code is not optimised. Not by the environment, so that processes which
-    # tests start compile as users' do; where it is set to 0, so do the tests.
-    jax.config.update("jax_disable_most_optimizations", True)
 
 MOST_MAPS = 30_000
 """Of memory that a process may have before it forgets its compiled programs; Linux

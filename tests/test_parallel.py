@@ -66,18 +66,19 @@ def test_the_only_collective_is_the_sum(name):
 
 
 def test_tasks_that_do_not_divide_are_refused():
-    def sums(batch):
-        return jnp.sum(batch)
+    def sums(params, batch):
+        return params * jnp.sum(batch)
 
     tasks = jnp.zeros(12)
     with jax.sharding.use_abstract_mesh(AbstractMesh((8,), (TASKS,))):
         assert num_devices() == 8
         with pytest.raises(ValueError, match="8 devices do not divide the 12 tasks"):
-            summed("maml", sums, tasks, None)
+            summed("maml", sums, 1.0, tasks, None)
     with jax.sharding.use_abstract_mesh(AbstractMesh((2,), (TASKS,))):
         with pytest.raises(ValueError, match="the 6 tasks that each device takes"):
-            summed("maml", sums, tasks, 4)
-        assert jax.eval_shape(lambda x: summed("maml", sums, x, 8), tasks).shape == ()
+            summed("maml", sums, 1.0, tasks, 4)
+        made = jax.eval_shape(lambda x: summed("maml", sums, 1.0, x, 8), tasks)
+        assert made.shape == ()
 
 
 def test_one_device_needs_no_mesh():

@@ -132,7 +132,7 @@ def embedding(
     def step(
         key: Key, state: EpisodicState, tasks: Task
     ) -> tuple[EpisodicState, EpisodicInfo]:
-        def batch_sums(batch: Any) -> Any:
+        def batch_sums(params: Params, batch: Any) -> Any:
             keys, some = batch
             some = jax.vmap(cleaned)(some)
 
@@ -141,8 +141,8 @@ def embedding(
                     return jax.vmap(embed, (None, 0, None))(weights, some, None)
                 return jax.vmap(embed, (None, 0, 0))(weights, some, keys)
 
-            z, pull = jax.vjp(embedded, state.params["network"])
-            found = jax.vmap(task_grads, (None, 0, 0))(state.params["head"], z, some)
+            z, pull = jax.vjp(embedded, params["network"])
+            found = jax.vmap(task_grads, (None, 0, 0))(params["head"], z, some)
             losses, (head_grads, z_grads), good = found
             grads = {
                 "network": pull(z_grads)[0],
@@ -152,7 +152,7 @@ def embedding(
 
         num_tasks = len(tasks.support.x)
         batch = jax.random.split(key, num_tasks), tasks
-        sums = summed(who, batch_sums, batch, micro_batch)
+        sums = summed(who, batch_sums, state.params, batch, micro_batch)
         return followed(optimizer, state, sums, num_tasks)
 
     def predict(params: Params, task: Task) -> Prediction:

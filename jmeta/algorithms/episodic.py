@@ -130,18 +130,18 @@ def episodic(
     def step(
         key: Key, state: EpisodicState, tasks: Task
     ) -> tuple[EpisodicState, EpisodicInfo]:
-        def batch_sums(batch: Any) -> Any:
+        def batch_sums(params: Params, batch: Any) -> Any:
             keys, some = batch
             if len(keys) == 1:
                 # Not a batch of one, for which compilers find worse programs.
                 one = jax.tree.map(lambda leaf: leaf[0], batch)
-                return kept(one[0], state.params, one[1])
-            found = jax.vmap(kept, in_axes=(0, None, 0))(keys, state.params, some)
+                return kept(one[0], params, one[1])
+            found = jax.vmap(kept, in_axes=(0, None, 0))(keys, params, some)
             return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), found)
 
         num_tasks = len(tasks.support.x)
         batch = jax.random.split(key, num_tasks), tasks
-        sums = summed(who, batch_sums, batch, micro_batch)
+        sums = summed(who, batch_sums, state.params, batch, micro_batch)
         return followed(optimizer, state, sums, num_tasks)
 
     def predict(params: Params, task: Task) -> Array:

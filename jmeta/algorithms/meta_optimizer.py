@@ -14,7 +14,6 @@ https://arxiv.org/abs/1802.09419; bilevel view, Franceschi et al., 2018,
 https://arxiv.org/abs/1806.04910.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -226,7 +225,8 @@ def meta_optimizer(
         keys = jax.random.split(fit_key, len(inputs))
         grads, losses, counts = summed(
             "meta_optimizer",
-            functools.partial(batch_sums, params["network"]),
+            batch_sums,
+            params["network"],
             (keys, inputs, tasks),
             micro_batch,
         )

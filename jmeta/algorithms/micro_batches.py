@@ -32,7 +32,8 @@ def finite_or_zero(tree: Any) -> tuple[Any, Bool[Array, ""]]:
 
 def summed(
     who: str,
-    batch_sums: Callable[[Any], Any],
+    batch_sums: Callable[[Any, Any], Any],
+    params: Any,
     batch: Any,
     micro_batch: int | None,
 ) -> Any:
@@ -44,7 +45,8 @@ def summed(
 
     Args:
       who: what the error message names.
-      batch_sums: of records with a leading task axis; none on what it returns.
+      batch_sums: `(params, records with a leading task axis) -> sums` without it.
+      params: what every task sees whole.
       batch: records with a leading task axis.
       micro_batch: how many tasks a device takes at once, or all of its share if there
         are not as many. None for all.
@@ -61,7 +63,7 @@ def summed(
         )
     share = num_tasks // devices
     if micro_batch is None or micro_batch >= share:
-        return split_sum(batch_sums, batch)
+        return split_sum(batch_sums, params, batch)
     if share % micro_batch:
         of = "of a step" if devices == 1 else "that each device takes in a step"
         raise ValueError(
@@ -69,19 +71,20 @@ def summed(
             "choose one that does."
         )
 
-    def scanned(some: Any) -> Any:
+    def scanned(params: Any, some: Any) -> Any:
         batches = jax.tree.map(
             lambda leaf: leaf.reshape(
                 share // micro_batch, micro_batch, *leaf.shape[1:]
             ),
             some,
         )
-        shapes = jax.eval_shape(batch_sums, jax.tree.map(lambda leaf: leaf[0], batches))
+        one = jax.tree.map(lambda leaf: leaf[0], batches)
+        shapes = jax.eval_shape(batch_sums, params, one)
         start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
         def body(sums: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, sums, batch_sums(part)), None
+            return jax.tree.map(jnp.add, sums, batch_sums(params, part)), None
 
         return jax.lax.scan(body, start, batches)[0]
 
-    return split_sum(scanned, batch)
+    return split_sum(scanned, params, batch)

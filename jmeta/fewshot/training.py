@@ -26,6 +26,7 @@ from jmeta.fewshot.model import FILE, FewShotModel, raw, save
 from jmeta.fewshot.recipes import Recipe, algorithm_of
 from jmeta.fewshot.splits import origins
 from jmeta.logs import MetricsLog
+from jmeta.parallel import alone, first, local
 from jmeta.tasks import Task
 from jmeta.train import train
 from jmeta.types import Array, Params
@@ -246,12 +247,15 @@ def train_fewshot(
         found = checkpoints.restore(state, step=best)
         state = state if found is None else found[1]
     checkpoints.close()
+    params = local(state.params)
+    with alone():
+        calibration = calibrate(predict(params, banks.calibrating))
     model = FewShotModel(
         recipe=recipe,
         plan=plan,
         reader=reader,
-        params=state.params,
-        calibration=calibrate(predict(state.params, banks.calibrating)),
+        params=params,
+        calibration=calibration,
         header=header
         | {
             "origins": list(banks.origins),
@@ -259,5 +263,6 @@ def train_fewshot(
             "calibrated_on": banks.held,
         },
     )
-    save(out / FILE, model)
+    if first():
+        save(out / FILE, model)
     return model
