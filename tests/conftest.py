@@ -11,20 +11,22 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Tests wait for compilers, not for programs: the machine code is not optimised, and the
-# emitters of fusions that compile fastest are used. `XLA_FLAGS= pytest` compiles as
-# users do, and so does what `.ci/run` runs beside the tests.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false",
-)
-
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("jmeta", "beartype.beartype")
+
+if "XLA_FLAGS" not in os.environ:
+    # Tests wait for compilers, not for programs: the machine code is not optimised, and
+    # the emitters of fusions that compile fastest are used. Processes that tests start
+    # compile as users' do, and where the variable is set, so do the tests.
+    os.environ["XLA_FLAGS"] = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        "--xla_cpu_use_fusion_emitters=false"
+    )
+    jax.block_until_ready(jax.numpy.zeros(1))  # Read now, and never again.
+    del os.environ["XLA_FLAGS"]
 
 MOST_MAPS = 30_000
 """Of memory that a process may have before it forgets its compiled programs; Linux

@@ -23,7 +23,7 @@ from jmeta.algorithms.losses import expected_regret
 from jmeta.algorithms.meta_classification import MetaExamples, meta_classification
 from jmeta.base import MetaAlgorithm, Network
 from jmeta.networks import MetaClassifier, from_linen
-from jmeta.selection.inputs import FITS, MISSING, Inputs, by_fits
+from jmeta.selection.inputs import FITS, MISSING, QUICK, Inputs, by_fits
 from jmeta.types import Array
 
 __all__ = ["NOISES", "forest", "kernel", "network"]
@@ -53,10 +53,6 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
 FEATURE_DROPOUT, TEMPERATURE = 0.15, 0.3
 MANY, RANK = 64, 16
 """With more candidates than `MANY`, they differ in `RANK` ways only."""
-
-
-QUICK: dict[str, Any] = {"xla_backend_optimization_level": 1}
-"""A program serves one meta-dataset: it compiles in half the time, and runs as fast."""
 
 
 def _usable(x: Array, train: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from jmeta.algorithms.meta_regression import MetaSettings, meta_regression
 from jmeta.base import Proposals
 from jmeta.choose import greedy_portfolio
 from jmeta.networks import MetaOptimizer, from_linen
-from jmeta.selection.inputs import FITS, MISSING, Inputs, by_fits
+from jmeta.selection.inputs import FITS, MISSING, QUICK, Inputs, by_fits
 from jmeta.selection.surface import PARTS, left_out, regret_of
 from jmeta.types import Array
 
@@ -119,7 +119,7 @@ def _network(inputs: Inputs, settings: Array, size: int) -> tuple[Proposals, Arr
     return last, regrets[best]
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@functools.partial(jax.jit, static_argnames="size", compiler_options=QUICK)
 def _networks(inputs: Inputs, settings: Array, size: int) -> tuple[Proposals, Array]:
     return jax.vmap(lambda fit: _network(fit, settings, size), in_axes=(FITS,))(inputs)
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jmeta.algorithms import kernel_ridge
 from jmeta.algorithms.response import climb, product_ridge, settings_kernel
-from jmeta.selection.inputs import FITS, MISSING, Inputs, by_fits, chunked
+from jmeta.selection.inputs import FITS, MISSING, QUICK, Inputs, by_fits, chunked
 from jmeta.selection.sets import conditioned_portfolio
 from jmeta.types import Array
 
@@ -160,7 +160,7 @@ def _surface(inputs: Inputs, spectra: tuple[Array, ...]) -> tuple[Surface, Array
     return surface, regrets
 
 
-@jax.jit
+@functools.partial(jax.jit, compiler_options=QUICK)
 def _surfaces(inputs: Inputs, spectra: tuple[Array, ...]) -> tuple[Surface, Array]:
     return jax.vmap(lambda fit: _surface(fit, spectra), in_axes=(FITS,))(inputs)
 
