@@ -8,7 +8,7 @@ that keep the task's share of actives, ten draws each, the rest as query. The sc
 the average precision less the query's share of actives; means and standard errors are
 over tasks. Beside each learned method stands a control whose support labels are
 shuffled, and below them the mean of their probabilities. With `--descriptors`, learned
-methods see those of rdkit behind the fingerprints, from the SMILES beside the files;
+methods see those of rdkit before the fingerprints, from the SMILES beside the files;
 they take many minutes, and are kept. Training goes on from `--out`
 where it was stopped, and what was evaluated is not evaluated again.
 """

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Checkpoints:
             metrics = self.folder.glob("[0-9]*/metrics/metrics")
             # Orbax reads them all at once, and one broken file stops it.
             broken = [file for file in metrics if not _is_json(file)]
-            self._set_aside(int(file.parent.parent.name) for file in broken)
+            self._set_aside([int(file.parent.parent.name) for file in broken])
             policy = managers.AnyPreservationPolicy(
                 [
                     managers.LatestN(2),
@@ -79,9 +79,8 @@ class Checkpoints:
             )
         return self._made
 
-    def _set_aside(self, steps: Iterable[int]) -> None:
+    def _set_aside(self, steps: list[int]) -> None:
         """Keep damaged checkpoints out of the way of the run, but keep them."""
-        steps = list(steps)
         together(f"{self.folder} was looked at")
         if steps:
             self.close()
@@ -117,7 +116,8 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        self._set_aside(sorted(self._broken & set(self.steps())))
+        if self._broken:
+            self._set_aside(sorted(self._broken & set(self.steps())))
         self._broken.clear()
         if step in self.steps():
             raise ValueError(

@@ -143,8 +143,8 @@ def train_fewshot(
             cores of the CPU; they divide --batch. The result is the same but for the
             order of sums.
         coordinator: Of a run of several processes, each started with the same command
-            and its own --process-id: where process 0 listens. Slurm, Open MPI,
-            Kubernetes and TPU pods tell all three by themselves.
+            and its own --process-id: where process 0 listens. Slurm, Open MPI
+            and TPU pods tell all three by themselves.
         processes: How many there are.
         process_id: Which of them this is, from 0.
         seed: Decides everything.

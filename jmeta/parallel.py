@@ -75,7 +75,6 @@ def use_cpu_cores(count: int | None = None) -> None:
 _SCHEDULERS = {
     "SLURM_NTASKS": "SLURM_STEP_NODELIST",
     "OMPI_COMM_WORLD_SIZE": "OMPI_MCA_orte_hnp_uri",
-    "JOB_COMPLETIONS": "JOB_COMPLETION_INDEX",
     "TPU_WORKER_HOSTNAMES": "TPU_WORKER_ID",
 }
 """Of schedulers, what says how many processes there are, and that this is one."""
@@ -91,7 +90,7 @@ def join(
     """Become one of several processes of a run, by `jax.distributed`.
 
     To be called before anything is computed. Without arguments the processes of
-    Slurm, Open MPI, Kubernetes and TPU pods find each other; one that none of them
+    Slurm, Open MPI and TPU pods find each other; one that none of them
     has started stays alone.
 
     Args:

@@ -60,8 +60,9 @@ def descriptor_names() -> tuple[str, ...]:
 def _numbers(smiles: Sequence[str], first: int) -> np.ndarray:
     functions = _descriptors().values()
     found = np.full((len(smiles), len(functions)), np.nan, np.float32)
+    del first  # A place among those that differ, which tells nobody which it is.
     for row, one in enumerate(smiles):
-        molecule = molecule_of(one, f"molecule {first + row + 1}")
+        molecule = molecule_of(one, "a molecule")
         for column, function in enumerate(functions):
             try:
                 value = function(molecule)
@@ -128,6 +129,7 @@ def kept_descriptors(
     made = io.BytesIO()
     np.save(made, found)
     with contextlib.suppress(OSError):  # A full disk costs time, nothing else.
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, made.getvalue())
     return found
 

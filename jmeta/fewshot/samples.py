@@ -52,7 +52,7 @@ def _molecules(
     if path.suffix == ".npz":
         return _of_archive(reader, path, labelled)
     from jmeta.data.smiles import fingerprints_of
-    from jmeta.data.smiles_tables import smiles_column, smiles_of
+    from jmeta.data.smiles_tables import smiles_column
 
     frame = read_table(path)
     smiles = smiles_column(frame)
@@ -66,7 +66,7 @@ def _molecules(
             f"{str(path)!r} has no SMILES in row {int(empty.argmax()) + 1} (the header "
             "is not counted)."
         )
-    every = smiles_of({path.name: frame})
+    every = [str(text) for text in frame[smiles]]
     x = _described(reader, fingerprints_of(every), every)
     y = None
     if labelled:
